@@ -1,0 +1,34 @@
+package auth
+
+import "fmt"
+
+// A Revocation names what is to end before its time, always with its owner. Exactly one of Session,
+// TokenID and Below is set.
+type Revocation struct {
+	Issuer, Tenant, Subject string // the owner, as in the tokens: Issuer and Subject are demanded
+
+	Session string // every token of this session
+	TokenID string // this token alone
+	Below   int64  // the subject's tokens whose version is lower
+}
+
+// Validate says what is wrong with r. A list refuses what it refuses: an entry that matches no token
+// would look like an ending and be none.
+func (r Revocation) Validate() error {
+	if r.Issuer == "" || r.Subject == "" {
+		return fmt.Errorf("auth: a revocation needs the owner's Issuer and Subject: got %q and %q", r.Issuer, r.Subject)
+	}
+	set := 0
+	for _, is := range []bool{r.Session != "", r.TokenID != "", r.Below != 0} {
+		if is {
+			set++
+		}
+	}
+	if set != 1 {
+		return fmt.Errorf("auth: a revocation needs exactly one of Session, TokenID and Below: got %d of them", set)
+	}
+	if r.Below < 0 {
+		return fmt.Errorf("auth: a revocation's Below must be positive: got %d", r.Below)
+	}
+	return nil
+}
