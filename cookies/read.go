@@ -1,0 +1,105 @@
+package cookies
+
+import (
+	"fmt"
+	"net/http"
+	"net/textproto"
+	"strings"
+
+	"github.com/doorward/doorward/auth"
+)
+
+// Get returns the cookie's value, [auth.CredentialsMissing] when there is none.
+//
+// Only the exact name counts: a browser keeps what the prefix promises for __Host-x, not for __host-x.
+// Two cookies of the name mean that somebody else has set one, and a value that Set would refuse was
+// not set by it: both are [auth.RequestMalformed], and [auth.WriteProblem] expires the cookie with the
+// answer. A seal that does not open is [auth.TokenInvalid] and expires nothing, because the key may be
+// one that this node does not know yet.
+func (p Policy) Get(r *http.Request) (string, error) {
+	f, err := p.form(r)
+	if err != nil {
+		return "", err
+	}
+	value, fault := f.find(r)
+	if fault != "" {
+		return "", &malformed{fault, []*http.Cookie{f.expired()}}
+	}
+	return p.open(&f, value)
+}
+
+// open turns what find has found into what Get returns.
+func (p *Policy) open(f *form, value string) (string, error) {
+	switch {
+	case value == "":
+		return "", auth.CredentialsMissing
+	case p.Seal == nil:
+		return value, nil
+	}
+	return unseal(p.Seal, f.fullName(), value)
+}
+
+// find returns the value of the one cookie of this name, "" when there is none, or what is wrong.
+//
+// It reads the header itself, because net/http strips quotes and spaces, skips pairs that it does not
+// like, and shows no cookie at all when there are more than 3,000: each hides from us what was sent.
+// Quotes do not shield a semicolon, as they do not in browsers.
+func (f *form) find(r *http.Request) (value, fault string) {
+	found := false
+	for _, line := range r.Header["Cookie"] {
+		for more := true; more; {
+			var pair string
+			pair, line, more = strings.Cut(line, ";")
+			rest, ok := f.cutName(textproto.TrimString(pair))
+			if !ok {
+				continue
+			}
+			if found {
+				return "", "two cookies named " + f.fullName()
+			}
+			found, value = true, rest
+		}
+	}
+	switch {
+	case !found:
+		return "", ""
+	case len(f.prefix)+len(f.name)+len(f.suffix)+len(value) > maxSize:
+		return "", fmt.Sprintf("the cookie %s is above %d bytes", f.fullName(), maxSize)
+	case !isValue(value):
+		return "", "the value of the cookie " + f.fullName() + " is empty or holds a byte that is never set"
+	}
+	return value, ""
+}
+
+// cutName returns what follows the name and "=" in a pair, and whether the name is ours. The name
+// without "=" is ours as well, with an empty value: some browsers send nameless cookies like that.
+func (f *form) cutName(pair string) (value string, ours bool) {
+	for _, part := range [...]string{f.prefix, f.name, f.suffix} {
+		var ok bool
+		if pair, ok = strings.CutPrefix(pair, part); !ok {
+			return "", false
+		}
+	}
+	if pair == "" {
+		return "", true
+	}
+	return strings.CutPrefix(pair, "=")
+}
+
+// malformed is a request with cookies of ours that are not as we set them. The text never holds a value.
+type malformed struct {
+	fault  string
+	expire []*http.Cookie
+}
+
+func (e *malformed) Error() string { return string(auth.RequestMalformed) + ": " + e.fault }
+
+func (e *malformed) Unwrap() error { return auth.RequestMalformed }
+
+// ResponseHeader has auth.WriteProblem expire the cookies. What another host has set stays, though it
+// has our name; but then ours is gone, and there is nothing for the other to be taken for.
+func (e *malformed) ResponseHeader() http.Header {
+	h := http.Header{}
+	put(h, e.expire...)
+	return http.Header{"Set-Cookie": h["Set-Cookie"]}
+}

@@ -1,0 +1,72 @@
+package cookies
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/doorward/doorward/auth"
+)
+
+// A KeySource gives out keys of 32 bytes made from longer-lived ones; *tokens.Keyring is one.
+//
+// Derive returns a key for a salt and a purpose, and the id of the key that it was made from. The id ""
+// asks for the current key, and any other for that key or an error, so that with a key everything
+// sealed by it is gone. It must be safe for concurrent use.
+type KeySource interface {
+	Derive(id, salt, purpose string) (usedID string, key []byte, err error)
+}
+
+// base64url takes one spelling of each text only (RFC 4648 section 3.5).
+var base64url = base64.RawURLEncoding.Strict()
+
+// seal returns kid.base64url(nonce, ciphertext): AES-256-GCM under a key of this cookie's own. The name
+// is associated data too, so that no cookie opens in another's place. Random nonces are good for 2^32
+// cookies under one key (NIST SP 800-38D section 8.3).
+func seal(keys KeySource, name, value string) (string, error) {
+	id, aead, err := aead(keys, "", name)
+	if err != nil {
+		return "", fmt.Errorf("cookies: no key to seal %s: %w", name, err)
+	}
+	return id + "." + base64url.EncodeToString(aead.Seal(nil, nil, []byte(value), []byte(name))), nil
+}
+
+// unseal opens what seal has made; anything else is a credential that does not hold.
+func unseal(keys KeySource, name, sealed string) (string, error) {
+	dot := strings.LastIndexByte(sealed, '.')
+	if dot <= 0 { // an empty id would ask for the current key: a second spelling
+		return "", fmt.Errorf("%w: the cookie %s is not sealed", auth.TokenInvalid, name)
+	}
+	_, aead, err := aead(keys, sealed[:dot], name)
+	if err != nil {
+		return "", fmt.Errorf("%w: no key to open the cookie %s: %w", auth.TokenInvalid, name, err)
+	}
+	text, err := base64url.DecodeString(sealed[dot+1:])
+	if err != nil {
+		return "", fmt.Errorf("%w: the cookie %s is not base64url", auth.TokenInvalid, name)
+	}
+	value, err := aead.Open(text[:0], nil, text, []byte(name))
+	if err != nil || len(value) == 0 {
+		return "", fmt.Errorf("%w: the seal of the cookie %s does not hold", auth.TokenInvalid, name)
+	}
+	return string(value), nil
+}
+
+func aead(keys KeySource, id, name string) (usedID string, _ cipher.AEAD, err error) {
+	usedID, key, err := keys.Derive(id, name, "cookie")
+	if err != nil {
+		return "", nil, err
+	}
+	if len(key) != 32 || usedID == "" {
+		return "", nil, errors.New("the key source gave a key that is not 32 bytes long, or has no id")
+	}
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return "", nil, err
+	}
+	a, err := cipher.NewGCMWithRandomNonce(block)
+	return usedID, a, err
+}
