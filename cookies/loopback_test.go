@@ -68,11 +68,13 @@ var hosts = []struct {
 	{"192.168.1.10:8080", false},
 	{"0.0.0.0:8080", false},
 	{"::1", false},
+	{"::1:8080", false},
 	{"[::]", false},
 	{"[::2]", false},
 	{"[::1%25lo]", false},
 	{"[::ffff:127.0.0.1]", false},
 	{"[::1].evil.tld", false},
+	{"[::1].evil.tld]", false},
 	{"[localhost]", false},
 	{"[127.0.0.1]", false},
 }
