@@ -61,7 +61,8 @@ func (j Jar) Set(w http.ResponseWriter, r *http.Request, p *auth.Pair) error {
 	return nil
 }
 
-// Clear expires both cookies in the browser. It ends no session: whoever has copied them still does.
+// Clear expires both cookies in the browser. It ends no session: a copy of a token is good until the
+// session is revoked.
 func (j Jar) Clear(w http.ResponseWriter, r *http.Request) error {
 	expired, err := j.expired(r)
 	if err != nil {
