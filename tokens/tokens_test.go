@@ -1,0 +1,561 @@
+package tokens_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/doorward/doorward/auth"
+	"github.com/doorward/doorward/tokens"
+)
+
+// publicJWKS is what the keyring publishes.
+func publicJWKS(t *testing.T, ring *tokens.Keyring) []byte {
+	t.Helper()
+	w := httptest.NewRecorder()
+	ring.ServeHTTP(w, httptest.NewRequest("GET", "/jwks.json", nil))
+	return w.Body.Bytes()
+}
+
+// STD-T22, RFC 9068 section 2.2.
+func TestIssuedClaims(t *testing.T) {
+	tok, _ := setup(t)
+	p := auth.Principal{
+		Tenant: "acme", Subject: "ann", Session: "s1", Version: 7, Roles: []string{"editor"}, Competencies: []string{"sign"},
+		Methods: []string{"pwd", "otp"}, AuthTime: noon.Add(-time.Hour), ClientID: "spa",
+	}
+	raw := issue(t, tok, p)
+	got := accepted(t, tok, raw)
+	want := p
+	want.Issuer, want.TokenID, want.IssuedAt, want.Expires = issuer, got.TokenID, noon, noon.Add(15*time.Minute)
+	if fmt.Sprintf("%+v", utc(*got)) != fmt.Sprintf("%+v", utc(want)) {
+		t.Errorf("got      %+v\nexpected %+v", utc(*got), utc(want))
+	}
+	u, err := tokens.DecodeUnverified(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if u.Type != "at+jwt" || u.Algorithm != "HS256" || u.KeyID != "k1" || !slices.Equal(u.Audience, []string{audience}) ||
+		u.Issuer != issuer || u.Subject != "ann" || u.TokenID != got.TokenID || !u.NotBefore.Equal(noon) {
+		t.Errorf("got %+v", u)
+	}
+	if !u.IsKind(tokens.Access) || u.IsKind(tokens.Invite) || u.Expired(noon) || !u.Expired(noon.Add(time.Hour)) {
+		t.Errorf("helpers disagree with %+v", u)
+	}
+	t.Run("RFC 9068 section 2.2: a first-party client is the audience", func(t *testing.T) {
+		if got := accepted(t, tok, issue(t, tok, auth.Principal{Subject: "ann"})); got.ClientID != audience {
+			t.Errorf("got the client %q", got.ClientID)
+		}
+	})
+}
+
+func utc(p auth.Principal) auth.Principal {
+	p.AuthTime, p.IssuedAt, p.Expires = p.AuthTime.UTC(), p.IssuedAt.UTC(), p.Expires.UTC()
+	return p
+}
+
+// STD-T21.
+func TestTypeIsDemanded(t *testing.T) {
+	tok, _ := setup(t)
+	for _, typ := range []string{`"at+jwt"`, `"AT+JWT"`, `"application/at+jwt"`, `"Application/At+Jwt"`} {
+		accepted(t, tok, forge(`{"alg":"HS256","typ":`+typ+`,"kid":"k1"}`, claimsWith()))
+	}
+	for _, typ := range []string{`"JWT"`, `"jwt"`, `""`, `null`, `"at"`, `"at+jwt "`, `"application/application/at+jwt"`, `"text/at+jwt"`, `"refresh+jwt"`, `"logout+jwt"`} {
+		refused(t, tok, forge(`{"alg":"HS256","typ":`+typ+`,"kid":"k1"}`, claimsWith()), tokens.ErrKind)
+	}
+	refused(t, tok, forge(`{"alg":"HS256","typ":["at+jwt"],"kid":"k1"}`, claimsWith()), tokens.ErrMalformed)
+}
+
+// STD-T23: the issue's million, in a size that a test can wait for; rand.Text has 130 bits.
+func TestTokenIDsAreUnique(t *testing.T) {
+	tok, _ := setup(t)
+	seen := map[string]bool{}
+	for range 20_000 {
+		u, err := tokens.DecodeUnverified(issue(t, tok, auth.Principal{Subject: "ann"}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(u.TokenID) < 26 || seen[u.TokenID] {
+			t.Fatalf("the jti %q is short or came twice", u.TokenID)
+		}
+		seen[u.TokenID] = true
+	}
+}
+
+type invitation struct {
+	Resource string `json:"resource"`
+	Mail     string `json:"mail"`
+}
+
+// STD-T20, ATK-J21: every kind of token meets every verifier, under one raw key and one root secret each, and
+// under the neighbours' too: another service, tenant system and staging.
+func TestATK_J21_KindMatrix(t *testing.T) {
+	root := []byte("a root secret of more than thirty-two bytes")
+	for _, keys := range []struct {
+		name string
+		ring func() *tokens.Keyring
+	}{
+		{"raw key", func() *tokens.Keyring { return tokens.NewKeyring(tokens.HS256("k1", rawKey)) }},
+		{"root secret", func() *tokens.Keyring { return tokens.NewKeyring(tokens.FromSecret(root)) }},
+	} {
+		t.Run(keys.name, func(t *testing.T) {
+			type door struct {
+				name   string
+				issue  func() string
+				verify func(raw string) error
+			}
+			var doors []door
+			access := func(name string, change func(*tokens.Config)) {
+				tok, _ := setup(t, func(c *tokens.Config) { c.Keys = keys.ring(); change(c) })
+				doors = append(doors, door{name,
+					func() string { return issue(t, tok, auth.Principal{Subject: "ann"}) },
+					func(raw string) error { _, err := tok.Verify(context.Background(), raw); return err }})
+			}
+			access("access", func(*tokens.Config) {})
+			access("service", func(c *tokens.Config) { c.Type = tokens.Service })
+			access("access of another service", func(c *tokens.Config) { c.Audience = "billing" })
+			access("access of staging", func(c *tokens.Config) { c.Issuer = "https://staging.example.com" })
+			tok, _ := setup(t, func(c *tokens.Config) { c.Keys = keys.ring() })
+			for _, typ := range []string{tokens.Invite, tokens.VerifyEmail, tokens.ResetPassword, tokens.PendingLogin, "magic-link+jwt"} {
+				kind := tokens.NewKind[invitation](typ, time.Hour)
+				doors = append(doors, door{typ,
+					func() string {
+						raw, err := kind.Issue(tok, "", "ann", invitation{"doc", "a@example.com"})
+						if err != nil {
+							t.Fatal(err)
+						}
+						return raw
+					},
+					func(raw string) error { _, _, err := kind.Verify(context.Background(), tok, raw); return err }})
+			}
+			for _, from := range doors {
+				raw := from.issue()
+				for _, to := range doors {
+					err := to.verify(raw)
+					if from.name == to.name && err != nil {
+						t.Errorf("%s at its own door: %v", from.name, err)
+					}
+					if from.name != to.name && auth.CodeOf(err) != auth.TokenInvalid {
+						t.Errorf("%s opens the door of %s: %v", from.name, to.name, err)
+					}
+				}
+			}
+		})
+	}
+}
+
+// PROTOCOLS 1: with one root secret a token of another use does not even verify, whatever its typ says.
+func TestUsesHaveKeysOfTheirOwn(t *testing.T) {
+	root := tokens.FromSecret([]byte("a root secret of more than thirty-two bytes"))
+	tok, _ := setup(t, func(c *tokens.Config) { c.Keys = tokens.NewKeyring(root) })
+	raw, err := tokens.NewKind[string](tokens.Invite, time.Hour).Issue(tok, "", "ann", "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	parts := strings.Split(raw, ".")
+	retyped := b64(`{"alg":"HS256","typ":"at+jwt","kid":"` + root.ID() + `"}`)
+	refused(t, tok, retyped+"."+parts[1]+"."+parts[2], tokens.ErrSignature)
+}
+
+func TestKinds(t *testing.T) {
+	tok, clk := setup(t)
+	ctx := context.Background()
+	kind := tokens.NewKind[invitation](tokens.Invite, 7*24*time.Hour)
+	raw, err := kind.Issue(tok, "acme", "ann", invitation{"doc", "a@example.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, payload, err := kind.Verify(ctx, tok, raw)
+	if err != nil || payload != (invitation{"doc", "a@example.com"}) || c.Subject != "ann" || c.Tenant != "acme" || c.Type != tokens.Invite || c.TokenID == "" {
+		t.Errorf("got %+v, %+v, %v", c, payload, err)
+	}
+	clk.t = noon.Add(7 * 24 * time.Hour)
+	if _, _, err := kind.Verify(ctx, tok, raw); !errors.Is(err, tokens.ErrExpired) {
+		t.Errorf("after its life: got %v", err)
+	}
+	clk.t = noon
+	if _, _, err := tokens.NewKind[invitation](tokens.Invite, time.Hour).Verify(ctx, tok, raw); !errors.Is(err, tokens.ErrMalformed) {
+		t.Errorf("a longer life than the kind's: got %v", err)
+	}
+	if _, _, err := tokens.NewKind[struct{ Other int }](tokens.Invite, 7*24*time.Hour).Verify(ctx, tok, raw); !errors.Is(err, tokens.ErrMalformed) {
+		t.Errorf("another payload: got %v", err)
+	}
+	for name, k := range map[string]tokens.Kind[string]{
+		"access": tokens.NewKind[string](tokens.Access, time.Hour), "service": tokens.NewKind[string](tokens.Service, time.Hour),
+		"upper case": tokens.NewKind[string]("Invite+jwt", time.Hour), "JWT": tokens.NewKind[string]("JWT", time.Hour), "empty": tokens.NewKind[string]("", time.Hour),
+		"application/": tokens.NewKind[string]("application/at+jwt", time.Hour),
+		"no life":      tokens.NewKind[string](tokens.Invite, 0), "two years": tokens.NewKind[string](tokens.Invite, 2*366*24*time.Hour), "zero": {},
+	} {
+		if _, err := k.Issue(tok, "", "ann", "x"); err == nil {
+			t.Errorf("%s: issued", name)
+		}
+		if _, _, err := k.Verify(ctx, tok, raw); err == nil {
+			t.Errorf("%s: verified", name)
+		}
+	}
+	if _, err := kind.Issue(tok, "", "", invitation{}); err == nil {
+		t.Error("issued without a subject")
+	}
+}
+
+func TestBadConfigurationIsRefused(t *testing.T) {
+	good := func() tokens.Config {
+		return tokens.Config{Keys: tokens.NewKeyring(tokens.HS256("k1", rawKey)), Issuer: issuer, Audience: audience}
+	}
+	list := &memoryList{epoch: "e1"}
+	for name, c := range map[string]struct {
+		change func(*tokens.Config)
+		says   string
+	}{
+		"no keys":                {func(c *tokens.Config) { c.Keys = nil }, "Config.Keys: got nil"},
+		"no issuer":              {func(c *tokens.Config) { c.Issuer = "" }, "Config.Issuer: got an empty"},
+		"issuer with space":      {func(c *tokens.Config) { c.Issuer = " x" }, "Config.Issuer: got"},
+		"no audience":            {func(c *tokens.Config) { c.Audience = "" }, "Config.Audience: got an empty"},
+		"negative leeway":        {func(c *tokens.Config) { c.Leeway = -1 }, "Config.Leeway: got -1ns"},
+		"STD-T16 leeway of 61 s": {func(c *tokens.Config) { c.Leeway = 61 * time.Second }, "expected 0 to 1m0s"},
+		"life of a nanosecond":   {func(c *tokens.Config) { c.Lifetime = 1 }, "Config.Lifetime: got 1ns"},
+		"negative life":          {func(c *tokens.Config) { c.Lifetime = -time.Hour }, "Config.Lifetime: got -1h"},
+		"life of 25 h":           {func(c *tokens.Config) { c.Lifetime = 25 * time.Hour }, "Config.Lifetime: got 25h"},
+		"PROTOCOLS 4 a life of 61 min with a list": {func(c *tokens.Config) { c.Lifetime, c.List = 61*time.Minute, list }, "expected 1s to 1h"},
+		"an own type":       {func(c *tokens.Config) { c.Type = "my+jwt" }, "Config.Type: got"},
+		"a kind as type":    {func(c *tokens.Config) { c.Type = tokens.Invite }, "Config.Type: got"},
+		"a kind as foreign": {func(c *tokens.Config) { c.Type, c.AllowForeign = "Application/Invite+JWT", true }, "Config.Type: got"},
+		"claims that collide": {func(c *tokens.Config) {
+			c.Claims = tokens.CustomClaims[struct {
+				Sub string `json:"sub"`
+			}]()
+		}, `"sub"`},
+		"claims of no struct": {func(c *tokens.Config) { c.Claims = tokens.CustomClaims[map[string]any]() }, "expected a struct"},
+		"claims that catch all": {func(c *tokens.Config) {
+			c.Claims = tokens.CustomClaims[struct {
+				All map[string]any `json:",embed"`
+			}]()
+		}, "takes the name"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := good()
+			c.change(&cfg)
+			tok, err := tokens.New(cfg)
+			if err == nil || tok != nil || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("got %v, expected an error with %q", err, c.says)
+			}
+		})
+	}
+}
+
+// memoryList is what the tests of this package need of a revocation list; the real ones are tested with it in theirs.
+type memoryList struct {
+	epoch  string
+	err    error
+	checks int
+}
+
+func (l *memoryList) Epoch(context.Context) (string, error) { return l.epoch, l.err }
+func (l *memoryList) Check(_ context.Context, p *auth.Principal) error {
+	l.checks++
+	if l.err == nil && p.Epoch != l.epoch {
+		return auth.TokenExpired
+	}
+	return l.err
+}
+
+// PROTOCOLS 3 and 4: the list is asked at every verification, cached or not, and for the epoch at every issue.
+func TestListIsAlwaysAsked(t *testing.T) {
+	list := &memoryList{epoch: "e1"}
+	tok, _ := setup(t, func(c *tokens.Config) { c.List = list })
+	ctx := context.Background()
+	raw := issue(t, tok, auth.Principal{Subject: "ann"})
+	if p := accepted(t, tok, raw); p.Epoch != "e1" {
+		t.Errorf("got the epoch %q", p.Epoch)
+	}
+	accepted(t, tok, raw)
+	if list.checks != 2 {
+		t.Errorf("asked %d times in 2 verifications", list.checks)
+	}
+	list.epoch = "e2"
+	refused(t, tok, raw, auth.TokenExpired)
+	list.epoch, list.err = "e1", auth.TokenRevoked
+	refused(t, tok, raw, auth.TokenRevoked)
+	list.err = fmt.Errorf("%w: down", auth.StoreUnavailable)
+	if _, err := tok.Verify(ctx, raw); auth.CodeOf(err) != auth.StoreUnavailable {
+		t.Errorf("STD-S10: list down: got %v", err)
+	}
+	if _, err := tok.Stamp(ctx); auth.CodeOf(err) != auth.StoreUnavailable {
+		t.Errorf("STD-S10: a stamp without an epoch: got %v", err)
+	}
+	list.err, list.epoch = nil, ""
+	if _, err := tok.Stamp(ctx); auth.CodeOf(err) != auth.StoreUnavailable {
+		t.Errorf("an empty epoch: got %v", err)
+	}
+	if _, _, err := tok.Issue(tokens.Stamp{}, &auth.Principal{Subject: "ann"}); err == nil {
+		t.Error("issued on a zero stamp")
+	}
+	t.Run("a life over an hour is refused where a list is set", func(t *testing.T) {
+		raw := forge(goodHeader, claimsWith("exp", fmt.Sprint(noon.Add(61*time.Minute).Unix())))
+		refused(t, tok, raw, tokens.ErrMalformed)
+		plain, _ := setup(t)
+		accepted(t, plain, raw)
+	})
+}
+
+// PROTOCOLS 4: [refresh, an hour's pause, mint: a fresh token of a dead session].
+func TestStampIsTheOriginOfTime(t *testing.T) {
+	tok, clk := setup(t)
+	stamp, err := tok.Stamp(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	clk.t = noon.Add(10 * time.Minute)
+	raw, expires, err := tok.Issue(stamp, &auth.Principal{Subject: "ann"})
+	if err != nil || !expires.Equal(noon.Add(15*time.Minute)) {
+		t.Fatalf("got %s, %v", expires, err)
+	}
+	if p := accepted(t, tok, raw); !p.IssuedAt.Equal(noon) {
+		t.Errorf("iat is %s", p.IssuedAt)
+	}
+	clk.t = noon.Add(time.Hour)
+	if raw, _, err := tok.Issue(stamp, &auth.Principal{Subject: "ann"}); err == nil {
+		t.Errorf("issued after an hour's pause: %s", raw)
+	}
+}
+
+func TestIssueRefuses(t *testing.T) {
+	tok, _ := setup(t)
+	stamp, _ := tok.Stamp(context.Background())
+	for name, p := range map[string]*auth.Principal{
+		"nil": nil, "no subject": {}, "another issuer": {Subject: "ann", Issuer: "https://evil.example"}, "a negative version": {Subject: "ann", Version: -1},
+		"claims without a type": {Subject: "ann", Claims: 1}, "an expiry in the past": {Subject: "ann", Expires: noon}, "invalid UTF-8 in a role": {Subject: "ann", Roles: []string{"\xff"}},
+	} {
+		if raw, _, err := tok.Issue(stamp, p); err == nil || raw != "" {
+			t.Errorf("%s: got %q, %v", name, raw, err)
+		}
+	}
+	_, expires, err := tok.Issue(stamp, &auth.Principal{Subject: "ann", Expires: noon.Add(time.Minute)})
+	if err != nil || !expires.Equal(noon.Add(time.Minute)) {
+		t.Errorf("a shorter life: got %s, %v", expires, err)
+	}
+	_, expires, err = tok.Issue(stamp, &auth.Principal{Subject: "ann", Expires: noon.Add(time.Hour)})
+	if err != nil || !expires.Equal(noon.Add(15*time.Minute)) {
+		t.Errorf("Expires lengthened the life: got %s, %v", expires, err)
+	}
+	foreign, _ := setup(t, func(c *tokens.Config) { c.AllowForeign = true })
+	if _, _, err := foreign.Issue(stamp, &auth.Principal{Subject: "ann"}); err == nil {
+		t.Error("a token was issued in a foreign name")
+	}
+}
+
+type plan struct {
+	Org   string `json:"org_id"`
+	Seats int    `json:"seats,omitzero"`
+}
+
+func TestCustomClaims(t *testing.T) {
+	tok, _ := setup(t, func(c *tokens.Config) { c.Claims = tokens.CustomClaims[plan]() })
+	p := accepted(t, tok, issue(t, tok, auth.Principal{Subject: "ann", Claims: plan{"acme", 3}}))
+	if p.Claims != (plan{"acme", 3}) {
+		t.Errorf("got %+v", p.Claims)
+	}
+	if p := accepted(t, tok, issue(t, tok, auth.Principal{Subject: "ann"})); p.Claims != (plan{}) {
+		t.Errorf("without claims: got %+v", p.Claims)
+	}
+	if p := accepted(t, tok, forge(goodHeader, claimsWith("org_id", `"acme"`, "more", `{"a":1}`))); p.Claims != (plan{Org: "acme"}) {
+		t.Errorf("beside unknown members: got %+v", p.Claims)
+	}
+	refused(t, tok, forge(goodHeader, claimsWith("org_id", `7`)), tokens.ErrMalformed)
+	refused(t, tok, forge(goodHeader, claimsWith("seats", `"3"`)), tokens.ErrMalformed)
+	stamp, _ := tok.Stamp(context.Background())
+	if _, _, err := tok.Issue(stamp, &auth.Principal{Subject: "ann", Claims: "acme"}); err == nil {
+		t.Error("claims of another type were issued")
+	}
+}
+
+// Validate runs every time, also on a remembered token, so that it may look at state.
+func TestValidate(t *testing.T) {
+	var verdict error
+	runs := 0
+	tok, _ := setup(t, func(c *tokens.Config) {
+		c.Validate = func(_ context.Context, c *tokens.Claims) error {
+			runs++
+			c.Roles = append(c.Roles, "filled-in")
+			return verdict
+		}
+	})
+	raw := issue(t, tok, auth.Principal{Subject: "ann", Roles: []string{"a"}})
+	for range 2 {
+		if p := accepted(t, tok, raw); !slices.Equal(p.Roles, []string{"a", "filled-in"}) {
+			t.Errorf("got the roles %q", p.Roles)
+		}
+	}
+	verdict = errors.New("not on Sundays")
+	refused(t, tok, raw, auth.TokenInvalid)
+	verdict = auth.StoreUnavailable
+	if _, err := tok.Verify(context.Background(), raw); auth.CodeOf(err) != auth.StoreUnavailable {
+		t.Errorf("got %v", err)
+	}
+	if runs != 5 {
+		t.Errorf("ran %d times in 5 verifications", runs)
+	}
+	_, _ = tok.Verify(context.Background(), raw+"x")
+	if runs != 5 {
+		t.Error("ran before the signature was checked")
+	}
+}
+
+// What one request does to its principal does not reach the next one.
+func TestPrincipalsAreNotShared(t *testing.T) {
+	for _, n := range []int{1, 3, 20} {
+		tok, _ := setup(t)
+		var roles, can, amr []string
+		for i := range n {
+			roles, can, amr = append(roles, fmt.Sprint("r", i)), append(can, fmt.Sprint("c", i)), append(amr, fmt.Sprint("m", i))
+		}
+		raw := issue(t, tok, auth.Principal{Subject: "ann", Roles: roles, Competencies: can, Methods: amr})
+		for range 3 {
+			p := accepted(t, tok, raw)
+			if !slices.Equal(p.Roles, roles) || !slices.Equal(p.Competencies, can) || !slices.Equal(p.Methods, amr) {
+				t.Fatalf("got %q %q %q", p.Roles, p.Competencies, p.Methods)
+			}
+			p.Roles[0], p.Competencies[0], p.Methods[0], p.Ambient = "admin", "all", "x", true
+			_ = append(p.Roles, "admin")
+			if p.Competencies[0] != "all" {
+				t.Fatal("appending to one list wrote into another")
+			}
+		}
+	}
+}
+
+func TestForeignTokens(t *testing.T) {
+	tok, clk := setup(t, func(c *tokens.Config) { c.AllowForeign, c.Type = true, "JWT" })
+	header := `{"alg":"HS256","typ":"JWT","kid":"k1","x5t":"abc"}`
+	accepted(t, tok, forge(header, claimsWith("jti", "", "client_id", "", "nbf", "")))
+	accepted(t, tok, forge(header, claimsWith("iat", "")))
+	refused(t, tok, forge(header, claimsWith("iat", "", "exp", fmt.Sprint(noon.Add(25*time.Hour).Unix()))), tokens.ErrMalformed)
+	refused(t, tok, forge(header, claimsWith("exp", "")), tokens.ErrMalformed)
+	refused(t, tok, forge(header, claimsWith("sub", "")), tokens.ErrMalformed)
+	refused(t, tok, forge(`{"alg":"HS256","typ":"JWT"}`, claimsWith()), tokens.ErrMalformed)
+	clk.t = noon.Add(10 * time.Minute)
+	refused(t, tok, forge(header, claimsWith("iat", "")), tokens.ErrExpired)
+}
+
+func TestDecodeUnverifiedRefuses(t *testing.T) {
+	for _, raw := range []string{"", "a.b", "a.b.c", forge(`null`, claimsWith()), forge(goodHeader, `[]`), strings.Repeat("a", 1<<20)} {
+		if u, err := tokens.DecodeUnverified(raw); !errors.Is(err, tokens.ErrMalformed) || u.Subject != "" {
+			t.Errorf("%.40q: got %+v, %v", raw, u, err)
+		}
+	}
+	if u, err := tokens.DecodeUnverified(forgeWith([]byte("x"), goodHeader, claimsWith())); err != nil || u.Subject != "ann" {
+		t.Errorf("a forged token is to be read, by its name: got %v", err)
+	}
+}
+
+func TestConfigFromEnv(t *testing.T) {
+	const secret = "J4Y1zHcB6mQp0x9vWk3nT8sLr2dGfUeA"
+	file := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(file, []byte(secret+"\nanother-old-secret-of-32-bytes-or-more\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	good := map[string]string{"DOORWARD_SECRET": secret, "DOORWARD_ISSUER": issuer, "DOORWARD_AUDIENCE": audience}
+	with := func(changes ...string) map[string]string {
+		m := map[string]string{}
+		for k, v := range good {
+			m[k] = v
+		}
+		for i := 0; i < len(changes); i += 2 {
+			m["DOORWARD_"+changes[i]] = changes[i+1]
+		}
+		return m
+	}
+	for _, c := range []struct {
+		name string
+		env  map[string]string
+		says string
+	}{
+		{"good", good, ""},
+		{"a file", with("SECRET", "", "SECRET_FILE", file), ""},
+		{"lifetimes", with("ACCESS_LIFETIME", "5m", "REFRESH_LIFETIME", "48h"), ""},
+		{"nothing at all", nil, "DOORWARD_SECRET_FILE, expected a secret"},
+		{"a short secret", with("SECRET", "changeme"), "DOORWARD_SECRET"},
+		{"both", with("SECRET_FILE", file), "got both"},
+		{"no such file", with("SECRET", "", "SECRET_FILE", file+"x"), "DOORWARD_SECRET_FILE"},
+		{"no issuer", with("ISSUER", ""), "DOORWARD_ISSUER: got an empty"},
+		{"no audience", with("AUDIENCE", ""), "DOORWARD_AUDIENCE: got an empty"},
+		{"a life in words", with("ACCESS_LIFETIME", "soon"), `DOORWARD_ACCESS_LIFETIME: got "soon", expected a duration from 1s to 24h`},
+		{"a life without a unit", with("ACCESS_LIFETIME", "900"), "DOORWARD_ACCESS_LIFETIME"},
+		{"a negative life", with("ACCESS_LIFETIME", "-5m"), "DOORWARD_ACCESS_LIFETIME"},
+		{"refresh shorter than access", with("ACCESS_LIFETIME", "1h", "REFRESH_LIFETIME", "30m"), "DOORWARD_REFRESH_LIFETIME"},
+		{"refresh over 400 days", with("REFRESH_LIFETIME", "9601h"), "DOORWARD_REFRESH_LIFETIME"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			for _, name := range []string{"SECRET", "SECRET_FILE", "ISSUER", "AUDIENCE", "ACCESS_LIFETIME", "REFRESH_LIFETIME"} {
+				t.Setenv("DOORWARD_"+name, c.env["DOORWARD_"+name])
+			}
+			cfg, refresh, err := tokens.ConfigFromEnv()
+			if c.says != "" {
+				if err == nil || !strings.Contains(err.Error(), c.says) || cfg.Keys != nil {
+					t.Errorf("got %v, expected an error with %q", err, c.says)
+				}
+				if err != nil && strings.Contains(err.Error(), "changeme") {
+					t.Errorf("the error quotes the secret: %v", err)
+				}
+				return
+			}
+			if err != nil || refresh <= cfg.Lifetime {
+				t.Fatalf("got %s, %v", refresh, err)
+			}
+			tok, err := tokens.New(cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			accepted(t, tok, issue(t, tok, auth.Principal{Subject: "ann"}))
+		})
+	}
+	t.Run("everything wrong is told at once", func(t *testing.T) {
+		for _, name := range []string{"SECRET", "SECRET_FILE", "ISSUER", "AUDIENCE", "REFRESH_LIFETIME"} {
+			t.Setenv("DOORWARD_"+name, "")
+		}
+		t.Setenv("DOORWARD_ACCESS_LIFETIME", "x")
+		_, _, err := tokens.ConfigFromEnv()
+		for _, name := range []string{"DOORWARD_SECRET", "DOORWARD_ISSUER", "DOORWARD_AUDIENCE", "DOORWARD_ACCESS_LIFETIME"} {
+			if err == nil || !strings.Contains(err.Error(), name) {
+				t.Errorf("%s is not in %v", name, err)
+			}
+		}
+	})
+}
+
+// ATK-I05, STD-V07: neither a key, nor a keyring, nor a configuration that holds one, shows a secret.
+func TestKeysAreMasked(t *testing.T) {
+	secret := "hunter2-hunter2-0123456789-abcdefghij"
+	key := tokens.HS256("k1", []byte(secret))
+	ring := tokens.NewKeyring(key, tokens.FromSecret([]byte("x"+secret)))
+	cfg := tokens.Config{Keys: ring, Issuer: issuer, Audience: audience}
+	tok, err := tokens.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	for _, v := range []any{key, &key, ring, *tok, tok, struct{ K tokens.Key }{key}, []tokens.Key{key}} {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%q"} {
+			fmt.Fprintf(&out, verb+"\n", v)
+		}
+		slog.New(slog.NewTextHandler(&out, nil)).Info("x", "v", v)
+		slog.New(slog.NewJSONHandler(&out, nil)).Info("x", "v", v)
+		if text, err := json.Marshal(v); err == nil {
+			out.Write(text)
+		}
+	}
+	for _, leak := range []string{"hunter2", fmt.Sprintf("%x", "hunter2"), "aHVudGVyM", "104 117 110 116", "0x68, 0x75"} {
+		if strings.Contains(out.String(), leak) {
+			t.Errorf("printed as %q", leak)
+		}
+	}
+}
