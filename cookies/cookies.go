@@ -31,8 +31,8 @@ type Policy struct {
 	Name string
 
 	// Path is where the browser sends the cookie; "" means "/". Any other turns the prefix into
-	// __Secure-, which does not keep a sibling subdomain from setting a cookie of the same name.
-	// That one cannot be told from ours: it makes two, and two are refused until it is gone.
+	// __Secure-, which does not keep a sibling subdomain from setting a cookie of the same name: alone
+	// that one is taken for ours, and beside ours both are refused until it is gone.
 	Path string
 
 	SameSite http.SameSite // 0 is Lax, Strict is stricter; None needs InsecureCrossSite
@@ -220,11 +220,20 @@ func isToken(s string) bool {
 	return s != ""
 }
 
-// isValue says whether every byte of s is in the alphabet of values: what tokens are made of, and
-// nothing that any parser of cookies drops, unquotes or splits, or that free text cannot do without.
+// valueBytes is the alphabet of values: what tokens are made of, and nothing that any parser of cookies
+// drops, unquotes or splits, or that free text cannot do without. A table, because it is asked for every
+// byte of every request's token.
+var valueBytes = func() (table [256]bool) {
+	for c := range table {
+		table[c] = isAlphanumeric(byte(c)) || strings.IndexByte("-._~", byte(c)) >= 0
+	}
+	return table
+}()
+
+// isValue says whether s can be a cookie's value.
 func isValue(s string) bool {
 	for i := range len(s) {
-		if c := s[i]; !isAlphanumeric(c) && c != '-' && c != '.' && c != '_' && c != '~' {
+		if !valueBytes[s[i]] {
 			return false
 		}
 	}

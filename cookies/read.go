@@ -96,8 +96,8 @@ func (e *malformed) Error() string { return string(auth.RequestMalformed) + ": "
 
 func (e *malformed) Unwrap() error { return auth.RequestMalformed }
 
-// ResponseHeader has auth.WriteProblem expire the cookies. What another host has set stays, though it
-// has our name; but then ours is gone, and there is nothing for the other to be taken for.
+// ResponseHeader has auth.WriteProblem expire the cookies. It reaches those that are ours by host and path;
+// what another host has set under our name stays, where no __Host- has kept it out.
 func (e *malformed) ResponseHeader() http.Header {
 	h := http.Header{}
 	put(h, e.expire...)
