@@ -1,0 +1,78 @@
+package middleware
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/doorward/doorward/auth"
+)
+
+// A renderer answers a request with an error.
+type renderer = func(http.ResponseWriter, *http.Request, error)
+
+type rendererKey struct{}
+
+// OnError makes f answer for every middleware inside it, and for [WriteError] in the handler. Put it
+// outside of the guards. err is the whole chain: [auth.CodeOf] gives its code, its words are for the log
+// only, and f has to log them where they matter. A WriteError inside f answers in the default way. A nil f
+// is the default, also inside another OnError.
+func OnError(f func(w http.ResponseWriter, r *http.Request, err error)) Middleware {
+	return wrap(func(_ http.ResponseWriter, r *http.Request) (*http.Request, error) {
+		return withRenderer(r, f), nil
+	})
+}
+
+func withRenderer(r *http.Request, f renderer) *http.Request {
+	return r.WithContext(context.WithValue(r.Context(), rendererKey{}, f))
+}
+
+// WriteError answers r with err, as http.Error does with a text: by the function of [OnError] where there is
+// one, otherwise by [auth.WriteProblem]. In the latter case the cause of a status from 500 on goes to
+// slog.Default with the method and the path, escaped and cut; the query and the headers, where secrets
+// are, never do. A nil err is a mistake of the caller and is answered with 500.
+func WriteError(w http.ResponseWriter, r *http.Request, err error) {
+	if err == nil {
+		err = errors.New("middleware: WriteError was given a nil error")
+	}
+	if f, _ := r.Context().Value(rendererKey{}).(renderer); f != nil {
+		f(w, withRenderer(r, nil), err) // without f, so that a WriteError in f does not call f again
+		return
+	}
+	if code := auth.CodeOf(err); code.Status() >= http.StatusInternalServerError {
+		slog.LogAttrs(r.Context(), slog.LevelError, "request failed",
+			slog.String("method", loggable(r.Method, 16)),
+			slog.String("path", loggable(r.URL.EscapedPath(), 256)),
+			slog.String("code", string(code)),
+			slog.String("err", loggable(err.Error(), 4096)))
+	}
+	auth.WriteProblem(w, err)
+}
+
+// loggable cuts s to about limit bytes and escapes whatever is no printable character: line breaks forge
+// log lines, terminal escapes and direction marks hide them. Not every handler of package slog does it.
+func loggable(s string, limit int) string {
+	cut := len(s) > limit
+	if cut {
+		s = s[:limit]
+	}
+	var b strings.Builder
+	for len(s) > 0 {
+		r, size := utf8.DecodeRuneInString(s)
+		if r == utf8.RuneError && size == 1 || !strconv.IsPrint(r) {
+			quoted := strconv.QuoteToASCII(s[:size])
+			b.WriteString(quoted[1 : len(quoted)-1])
+		} else {
+			b.WriteString(s[:size])
+		}
+		s = s[size:]
+	}
+	if cut {
+		b.WriteString("...")
+	}
+	return b.String()
+}
