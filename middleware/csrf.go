@@ -1,0 +1,236 @@
+package middleware
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/doorward/doorward/auth"
+)
+
+// csrfHeader carries the token in both directions. No form of another site can set it.
+const csrfHeader = "X-Csrf-Token"
+
+// Lengths of a token's parts in text: 128 random bits, and the whole of HMAC-SHA-256.
+const (
+	csrfRandomLen = 22
+	csrfMACLen    = 43
+	csrfKeyIDMax  = 64
+)
+
+// A KeySource gives keys derived from a secret for one purpose; *tokens.Keyring is one.
+//
+// id names the secret, "" the current one; usedID is the name of the one that was taken. An unknown or
+// removed id is an error. The key has 32 bytes and is the same for the same id, salt and purpose in every
+// process. It is called on every checked request.
+type KeySource interface {
+	Derive(id, salt, purpose string) (usedID string, key []byte, err error)
+}
+
+// A CSRF decides whether an unsafe request that was proven by a cookie comes from the application's own
+// pages. Another site can make a browser send such a request, cookie included; it can neither forge the
+// headers in which browsers tell where a request comes from, nor read the token of the session. Build it
+// with [NewCSRF]; it does not change afterwards and may be used by many requests at once.
+type CSRF struct {
+	keys      KeySource
+	origins   origins
+	tokenless bool
+}
+
+// NewCSRF takes the secret and the application's own public origin, such as "https://app.example.com", then
+// further origins whose pages may cause unsafe requests here. The first one also binds the tokens: a secret
+// that staging and production share makes different ones.
+//
+// An origin is scheme, host and port as browsers send them, nothing else: no path, slash, wildcard, user,
+// upper case or default port. Only https, and http on loopback hosts. What differs is an error that says
+// what was expected.
+func NewCSRF(keys KeySource, origins ...string) (*CSRF, error) {
+	if keys == nil {
+		return nil, errors.New("middleware: NewCSRF needs a KeySource: got nil")
+	}
+	if len(origins) == 0 {
+		return nil, errors.New("middleware: NewCSRF needs the own public origin, such as https://app.example.com: got none")
+	}
+	for _, o := range origins {
+		if err := checkOrigin(o); err != nil {
+			return nil, err
+		}
+	}
+	c := &CSRF{keys: keys, origins: slices.Clone(origins)}
+	if _, _, err := c.derive(""); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// AllowMissingToken returns a copy that is content with what the browser says in Sec-Fetch-Site or Origin:
+// an unsafe request that one of them calls the application's own needs no token. A token that is shown
+// and wrong is still refused, and so is a request without a token where neither header speaks. It is for
+// applications whose pages cannot set a header; it rests on the browser alone.
+func (c *CSRF) AllowMissingToken() *CSRF {
+	if c == nil {
+		return nil
+	}
+	loose := *c
+	loose.tokenless = true
+	return &loose
+}
+
+// Token makes a token of a session for the X-CSRF-Token header, for example for the answer to a login.
+// Each call makes another one; all are good as long as the session and the key are. An empty session, or a
+// secret that cannot be had, is an error.
+func (c *CSRF) Token(session string) (string, error) {
+	if !c.ready() {
+		return "", errNoCSRF
+	}
+	if session == "" {
+		return "", errors.New("middleware: a CSRF token needs a session")
+	}
+	id, key, err := c.derive("")
+	if err != nil {
+		return "", err
+	}
+	random := make([]byte, csrfRandomLen*6/8)
+	_, _ = rand.Read(random) // crypto/rand never fails
+	text := base64.RawURLEncoding.EncodeToString(random)
+	return id + "." + text + "." + csrfMAC(key, text, session), nil
+}
+
+// Check decides on a request whose principal stands in its context:
+//
+//   - GET, HEAD and OPTIONS pass, except one with an Upgrade header: a WebSocket can do what a POST can, and
+//     no same-origin policy holds for it. TRACE and unknown methods are unsafe. What a body or a header
+//     says of another method is not looked at.
+//   - Without a principal it is credentials_missing. A principal that is not Ambient passes: a browser does
+//     not send such a proof by itself.
+//   - The origin part must hold (see [CSRF.CheckOrigin]).
+//   - Exactly one X-CSRF-Token header must show a token of the principal's session. Only an upgrade may lack
+//     it, where the browser has named the origin, because scripts cannot set its headers.
+//
+// A refusal is csrf_failed. An Ambient principal without a session cannot have a token: that is a fault of
+// the application, 500.
+func (c *CSRF) Check(r *http.Request) error {
+	if !c.ready() {
+		return errNoCSRF
+	}
+	if isSafe(r.Method) && !isUpgrade(r) {
+		return nil
+	}
+	p, ok := auth.FromContext(r.Context())
+	if !ok {
+		return auth.CredentialsMissing
+	}
+	if !p.Ambient {
+		return nil
+	}
+	if p.Session == "" {
+		return errors.New("middleware: an ambient principal without a session cannot be guarded against CSRF")
+	}
+	spoke, err := c.origins.check(r)
+	if err != nil {
+		return err
+	}
+	shown := r.Header[csrfHeader]
+	switch {
+	case len(shown) == 1:
+		return c.checkToken(shown[0], p.Session)
+	case len(shown) > 1:
+		return fmt.Errorf("%w: %d X-CSRF-Token headers", auth.CSRFFailed, len(shown))
+	case spoke && (c.tokenless || isSafe(r.Method)):
+		return nil
+	}
+	return fmt.Errorf("%w: no X-CSRF-Token header", auth.CSRFFailed)
+}
+
+// CheckOrigin is the origin part of [CSRF.Check] alone, for unsafe requests that have no principal yet,
+// above all a login: a foreign page must not log its visitor in to the attacker's account. It looks at
+// every request alike, whatever its method or cookies.
+//
+// An Origin that is configured is enough. Any other one is refused, whatever Sec-Fetch-Site says, except null
+// on a same-origin request. Without an Origin, Sec-Fetch-Site must be same-origin or none. Either header
+// twice is refused. Neither is no refusal: no browser of today sends an unsafe request like that, so it
+// comes from another program, which holds nobody else's cookies.
+func (c *CSRF) CheckOrigin(r *http.Request) error {
+	if !c.ready() {
+		return errNoCSRF
+	}
+	_, err := c.origins.check(r)
+	return err
+}
+
+// Format writes the origins alone under every verb: package fmt would print the secrets of a KeySource.
+func (c CSRF) Format(s fmt.State, _ rune) { _, _ = fmt.Fprintf(s, "CSRF%q", []string(c.origins)) }
+
+var errNoCSRF = errors.New("middleware: a CSRF that NewCSRF did not make")
+
+func (c *CSRF) ready() bool { return c != nil && c.keys != nil && len(c.origins) > 0 }
+
+// derive asks for the key of an id, "" for the current one.
+func (c *CSRF) derive(id string) (usedID string, key []byte, err error) {
+	usedID, key, err = c.keys.Derive(id, c.origins[0], "csrf")
+	switch {
+	case err != nil:
+		return "", nil, fmt.Errorf("middleware: the key of CSRF tokens: %w", err)
+	case len(key) != sha256.Size:
+		return "", nil, fmt.Errorf("middleware: the key of CSRF tokens: got %d bytes, expected %d", len(key), sha256.Size)
+	case !isKeyID(usedID) || id != "" && id != usedID:
+		return "", nil, fmt.Errorf("middleware: the key of CSRF tokens: got id %q, which cannot stand in a token", usedID)
+	}
+	return usedID, key, nil
+}
+
+// checkToken verifies key-id.random.mac. The mac covers the random part as text and is compared as text, so
+// that each token has one spelling.
+func (c *CSRF) checkToken(token, session string) error {
+	id, text, mac, ok := splitToken(token)
+	if !ok {
+		return fmt.Errorf("%w: X-CSRF-Token has no form of ours", auth.CSRFFailed)
+	}
+	_, key, err := c.derive(id)
+	if err != nil { // the id is the client's word, so that whatever is wrong with it is the client's fault
+		return fmt.Errorf("%w: %v", auth.CSRFFailed, err)
+	}
+	if !hmac.Equal([]byte(mac), []byte(csrfMAC(key, text, session))) {
+		return fmt.Errorf("%w: X-CSRF-Token is not of this session", auth.CSRFFailed)
+	}
+	return nil
+}
+
+// splitToken cuts from the right, because a key id may hold dots.
+func splitToken(token string) (id, random, mac string, ok bool) {
+	n := len(token) - csrfMACLen - 1
+	m := n - csrfRandomLen - 1
+	if m < 1 || m > csrfKeyIDMax || token[n] != '.' || token[m] != '.' {
+		return "", "", "", false
+	}
+	id, random, mac = token[:m], token[m+1:n], token[n+1:]
+	return id, random, mac, isKeyID(id)
+}
+
+// isKeyID keeps header values and log lines clean. An empty id would mean the current key, a second spelling.
+func isKeyID(id string) bool {
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
+	return id != "" && len(id) <= csrfKeyIDMax && strings.Trim(id, alphabet) == ""
+}
+
+// csrfMAC binds a token to its session. The length before each part keeps the border between them.
+func csrfMAC(key []byte, random, session string) string {
+	h := hmac.New(sha256.New, key)
+	var text []byte
+	for _, part := range [...]string{random, session} {
+		text = binary.BigEndian.AppendUint64(text, uint64(len(part)))
+		text = append(text, part...)
+	}
+	_, _ = h.Write(text) // a hash takes everything
+	return base64.RawURLEncoding.EncodeToString(h.Sum(nil))
+}
+
+// isUpgrade says whether r asks for another protocol on its connection, such as a WebSocket (RFC 6455).
+func isUpgrade(r *http.Request) bool { return len(r.Header["Upgrade"]) > 0 }
