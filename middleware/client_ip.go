@@ -1,0 +1,125 @@
+package middleware
+
+import (
+	"fmt"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// maxClientHeader bounds, in bytes, how much of a client's own making is looked at: dozens of hops.
+const maxClientHeader = 4096
+
+// ClientIP puts the client's address into the RemoteAddr of the request that goes on, for whatever counts or
+// logs by it. Without ClientIP the peer of the connection counts. trusted are the networks of the own
+// proxies, and of nobody else; a peer outside of them is left as it is.
+//
+// header is the one that these proxies set: X-Forwarded-For or Forwarded (RFC 7239), which are read from the
+// right up to the first hop that is not trusted, or any other, such as X-Real-IP, with one address. No
+// other header is looked at. Port and zone: RemoteAddr becomes "address:port" with the port that was said, or
+// 0; a zone is dropped, and an IPv4-mapped address becomes IPv4.
+//
+// Whatever is no plain address on the way means that the peer counts: an empty or hidden hop, "unknown", more
+// than 4 KiB, a second line of a header with one address, and no untrusted hop at all, for then anybody
+// within the trusted networks could pose as anybody else there. Proxies that pass on what a client sent
+// make any of this worthless: see that each appends, or replaces.
+//
+// An empty or impossible header name, no trusted network, or an invalid one makes every request 500.
+func ClientIP(header string, trusted ...netip.Prefix) Middleware {
+	if header == "" || !isToken(header) {
+		return broken(fmt.Sprintf("ClientIP needs the name of a header: got %q", header))
+	}
+	if len(trusted) == 0 {
+		return broken("ClientIP needs the networks of the trusted proxies: got none")
+	}
+	header, nets := http.CanonicalHeaderKey(header), networks(slices.Clone(trusted))
+	for i, p := range nets {
+		if !p.IsValid() {
+			return broken(fmt.Sprintf("ClientIP needs valid networks: got %q", p))
+		}
+		if p.Addr().Is4In6() && p.Bits() >= 96 { // addresses are compared unmapped
+			nets[i] = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+		}
+	}
+	return wrap(func(_ http.ResponseWriter, r *http.Request) (*http.Request, error) {
+		peer, err := netip.ParseAddrPort(r.RemoteAddr)
+		if err != nil || !nets.contain(plain(peer.Addr())) {
+			return r, nil
+		}
+		client, ok := clientAddress(header, r.Header[header], nets)
+		if !ok {
+			return r, nil
+		}
+		r = r.WithContext(r.Context()) // a copy: RemoteAddr outside stays the peer
+		r.RemoteAddr = client.String()
+		return r, nil
+	})
+}
+
+type networks []netip.Prefix
+
+func (n networks) contain(a netip.Addr) bool {
+	return slices.ContainsFunc(n, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+// plain is the one form in which addresses are compared.
+func plain(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
+
+// clientAddress returns the right-most hop outside of the trusted networks. ok is false when the peer counts.
+func clientAddress(header string, lines []string, trusted networks) (client netip.AddrPort, ok bool) {
+	size := 0
+	for _, line := range lines {
+		size += len(line)
+	}
+	if size > maxClientHeader {
+		return netip.AddrPort{}, false
+	}
+	split, parse := splitNothing, parseHop
+	switch header {
+	case "X-Forwarded-For":
+		split = splitCommas
+	case "Forwarded":
+		split, parse = splitForwarded, parseForwarded
+	default:
+		if len(lines) != 1 {
+			return netip.AddrPort{}, false
+		}
+	}
+	for _, line := range slices.Backward(lines) { // lines in a row are one list (RFC 9110 section 5.3)
+		hops, ok := split(line)
+		if !ok {
+			return netip.AddrPort{}, false
+		}
+		for _, hop := range slices.Backward(hops) {
+			a, ok := parse(hop)
+			if !ok {
+				return netip.AddrPort{}, false
+			}
+			if a = netip.AddrPortFrom(plain(a.Addr()), a.Port()); !trusted.contain(a.Addr()) {
+				return a, true
+			}
+		}
+	}
+	return netip.AddrPort{}, false
+}
+
+func splitNothing(line string) ([]string, bool) { return []string{line}, true }
+
+func splitCommas(line string) ([]string, bool) { return strings.Split(line, ","), true }
+
+// parseHop reads an address with or without a port; an IPv6 one with a port, and at will without, in brackets.
+func parseHop(hop string) (netip.AddrPort, bool) {
+	hop = strings.Trim(hop, " \t")
+	if ap, err := netip.ParseAddrPort(hop); err == nil {
+		return ap, true
+	}
+	inner, bracketed := strings.CutPrefix(hop, "[")
+	if bracketed {
+		if inner, bracketed = strings.CutSuffix(inner, "]"); !bracketed {
+			return netip.AddrPort{}, false
+		}
+	}
+	a, err := netip.ParseAddr(inner)
+	return netip.AddrPortFrom(a, 0), err == nil && (!bracketed || a.Is6())
+}
