@@ -138,6 +138,13 @@ func TestATK_J04_AlgorithmSwap(t *testing.T) {
 					refused(t, tok, raw, tokens.ErrSignature)
 				}
 			}
+			// A good signature by the key's own algorithm under a header that names another one.
+			signed := b64(`{"alg":"`+c.other+`","typ":"at+jwt","kid":"k1"}`) + "." + b64(claimsWith())
+			sig, err := jwt.GetSigningMethod(c.own).Sign(signed, c.key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			refused(t, tok, signed+"."+b64(string(sig)), tokens.ErrSignature)
 		})
 	}
 }
@@ -337,6 +344,11 @@ func TestATK_J14_NotBeforeAndIssuedAt(t *testing.T) {
 	} {
 		t.Run("ATK-J14 "+name, func(t *testing.T) { refused(t, tok, forge(goodHeader, claimsWith(c.claim, c.value)), c.reason) })
 	}
+	for claim, value := range map[string]string{"jti": ``, "ver": `-1`, "auth_time": `-1`, "sub": ``} {
+		t.Run("no or bad "+claim, func(t *testing.T) {
+			refused(t, tok, forge(goodHeader, claimsWith(claim, value)), tokens.ErrMalformed)
+		})
+	}
 	t.Run("within the skew", func(t *testing.T) {
 		accepted(t, tok, forge(goodHeader, claimsWith("nbf", at(30*time.Second), "iat", at(30*time.Second))))
 	})
@@ -534,7 +546,7 @@ func TestATK_J20_Size(t *testing.T) {
 		})
 	}
 	t.Run("brackets inside a string are no depth", func(t *testing.T) {
-		accepted(t, tok, forge(goodHeader, claimsWith("x", `"`+strings.Repeat("[{", 50)+`\"[["`)))
+		accepted(t, tok, forge(goodHeader, claimsWith("x", `"`+strings.Repeat("[{", 50)+`\"`+strings.Repeat("[", 50)+`"`)))
 		accepted(t, tok, forge(goodHeader, deep(7)))
 	})
 	t.Run("and none is issued", func(t *testing.T) {

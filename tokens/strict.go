@@ -52,9 +52,10 @@ func split(raw string) (t text, err error) {
 	if strings.IndexByte(raw, '\n') >= 0 || strings.IndexByte(raw, '\r') >= 0 {
 		return t, fmt.Errorf("%w: a line break", ErrMalformed)
 	}
+	// A third dot would stand in the second segment, where it is no base64url.
 	first := strings.IndexByte(raw, '.')
 	last := strings.LastIndexByte(raw, '.')
-	if first <= 0 || last <= first+1 || last == len(raw)-1 || strings.IndexByte(raw[first+1:last], '.') >= 0 {
+	if first <= 0 || last <= first+1 || last == len(raw)-1 {
 		return t, fmt.Errorf("%w: not three segments", ErrMalformed)
 	}
 	t.signed = raw[:last]

@@ -296,8 +296,8 @@ func TestListIsAlwaysAsked(t *testing.T) {
 	if _, err := tok.Stamp(ctx); auth.CodeOf(err) != auth.StoreUnavailable {
 		t.Errorf("an empty epoch: got %v", err)
 	}
-	if _, _, err := tok.Issue(tokens.Stamp{}, &auth.Principal{Subject: "ann"}); err == nil {
-		t.Error("issued on a zero stamp")
+	if _, _, err := tok.Issue(tokens.Stamp{}, &auth.Principal{Subject: "ann"}); err == nil || !strings.Contains(err.Error(), "zero Stamp") {
+		t.Errorf("issued on a zero stamp: %v", err)
 	}
 	t.Run("a life over an hour is refused where a list is set", func(t *testing.T) {
 		raw := forge(goodHeader, claimsWith("exp", fmt.Sprint(noon.Add(61*time.Minute).Unix())))
@@ -331,6 +331,9 @@ func TestStampIsTheOriginOfTime(t *testing.T) {
 func TestIssueRefuses(t *testing.T) {
 	tok, _ := setup(t)
 	stamp, _ := tok.Stamp(context.Background())
+	if _, _, err := tok.Issue(tokens.Stamp{}, &auth.Principal{Subject: "ann"}); err == nil || !strings.Contains(err.Error(), "zero Stamp") {
+		t.Errorf("issued on a zero stamp: %v", err)
+	}
 	for name, p := range map[string]*auth.Principal{
 		"nil": nil, "no subject": {}, "another issuer": {Subject: "ann", Issuer: "https://evil.example"}, "a negative version": {Subject: "ann", Version: -1},
 		"claims without a type": {Subject: "ann", Claims: 1}, "an expiry in the past": {Subject: "ann", Expires: noon}, "invalid UTF-8 in a role": {Subject: "ann", Roles: []string{"\xff"}},
@@ -440,6 +443,8 @@ func TestForeignTokens(t *testing.T) {
 	accepted(t, tok, forge(header, claimsWith("iat", "")))
 	refused(t, tok, forge(header, claimsWith("iat", "", "exp", fmt.Sprint(noon.Add(25*time.Hour).Unix()))), tokens.ErrMalformed)
 	refused(t, tok, forge(header, claimsWith("exp", "")), tokens.ErrMalformed)
+	refused(t, tok, forge(header, claimsWith("exp", "", "iat", "", "nbf", "")), tokens.ErrMalformed)
+	refused(t, tok, forge(header, claimsWith("exp", "-1", "iat", "", "nbf", "")), tokens.ErrMalformed)
 	refused(t, tok, forge(header, claimsWith("sub", "")), tokens.ErrMalformed)
 	refused(t, tok, forge(`{"alg":"HS256","typ":"JWT"}`, claimsWith()), tokens.ErrMalformed)
 	clk.t = noon.Add(10 * time.Minute)
