@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/hkdf"
 	"crypto/sha256"
-	"encoding/base64"
 	"fmt"
 	"maps"
 	"sync"
@@ -13,12 +12,9 @@ import (
 
 // reserved are the labels that tokens derive keys by, and the one of [root.keyID]. [Keyring.Derive]
 // refuses them, so that nobody gets hold of a key that signs tokens.
-var reserved = []string{"access", "one-time", labelKeyID}
+var reserved = []string{useAccess, useOneTime, labelKeyID}
 
 const labelKeyID = "kid"
-
-// unpadded is the base64url of JOSE (RFC 7515 section 2), in its one canonical spelling.
-var unpadded = base64.RawURLEncoding.Strict()
 
 // derivedLen is the length of every derived key: that of HMAC-SHA-256's output (RFC 7518 section 3.2).
 const derivedLen = 32
@@ -66,7 +62,7 @@ func (r *root) derive(salt, use string) (any, error) {
 // needs no naming, and 48 bits of an independent derivation, which tell nothing of the others.
 func (r *root) keyID() (string, error) {
 	b, err := hkdf.Key(sha256.New, r.secret, nil, "doorward "+labelKeyID, 6)
-	return unpadded.EncodeToString(b), err
+	return b64.EncodeToString(b), err
 }
 
 // derived is what [Keyring.Derive] hands out: a copy, because the memo is shared by all callers.

@@ -197,7 +197,7 @@ type reader struct{ bad bool }
 
 // bytes decodes canonical base64url without padding; size 0 means any but none.
 func (r *reader) bytes(s string, size int) []byte {
-	b, err := unpadded.DecodeString(s)
+	b, err := b64.DecodeString(s)
 	// Go's decoder skips line ends even when it is strict.
 	if err != nil || strings.ContainsAny(s, "\r\n") || len(b) == 0 || size != 0 && len(b) != size {
 		r.bad = true
@@ -223,13 +223,13 @@ func (k *key) publicJWK() jwk {
 	j := jwk{Kid: k.id, Alg: k.alg, Use: "sig"}
 	switch p := k.public.(type) {
 	case ed25519.PublicKey:
-		j.Kty, j.Crv, j.X = "OKP", "Ed25519", unpadded.EncodeToString(p)
+		j.Kty, j.Crv, j.X = "OKP", "Ed25519", b64.EncodeToString(p)
 	case *ecdsa.PublicKey:
 		point, _ := p.Bytes() // checked when the key was made
 		size := (len(point) - 1) / 2
-		j.Kty, j.Crv, j.X, j.Y = "EC", p.Curve.Params().Name, unpadded.EncodeToString(point[1:1+size]), unpadded.EncodeToString(point[1+size:])
+		j.Kty, j.Crv, j.X, j.Y = "EC", p.Curve.Params().Name, b64.EncodeToString(point[1:1+size]), b64.EncodeToString(point[1+size:])
 	case *rsa.PublicKey:
-		j.Kty, j.N, j.E = "RSA", unpadded.EncodeToString(p.N.Bytes()), unpadded.EncodeToString(big.NewInt(int64(p.E)).Bytes())
+		j.Kty, j.N, j.E = "RSA", b64.EncodeToString(p.N.Bytes()), b64.EncodeToString(big.NewInt(int64(p.E)).Bytes())
 	}
 	return j
 }
@@ -243,18 +243,18 @@ func (k *key) privateJWK() (jwk, error) {
 	switch p := k.private.(type) {
 	case nil:
 	case []byte:
-		j.Kty, j.K = "oct", unpadded.EncodeToString(p)
+		j.Kty, j.K = "oct", b64.EncodeToString(p)
 	case ed25519.PrivateKey:
-		j.D = unpadded.EncodeToString(p.Seed())
+		j.D = b64.EncodeToString(p.Seed())
 	case *ecdsa.PrivateKey:
 		d, err := p.Bytes()
 		if err != nil {
 			return jwk{}, fmt.Errorf("tokens: key %q: not a key of its curve", k.id)
 		}
-		j.D = unpadded.EncodeToString(d)
+		j.D = b64.EncodeToString(d)
 	case *rsa.PrivateKey:
-		j.D, j.P, j.Q = unpadded.EncodeToString(p.D.Bytes()), unpadded.EncodeToString(p.Primes[0].Bytes()), unpadded.EncodeToString(p.Primes[1].Bytes())
-		j.DP, j.DQ, j.QI = unpadded.EncodeToString(p.Precomputed.Dp.Bytes()), unpadded.EncodeToString(p.Precomputed.Dq.Bytes()), unpadded.EncodeToString(p.Precomputed.Qinv.Bytes())
+		j.D, j.P, j.Q = b64.EncodeToString(p.D.Bytes()), b64.EncodeToString(p.Primes[0].Bytes()), b64.EncodeToString(p.Primes[1].Bytes())
+		j.DP, j.DQ, j.QI = b64.EncodeToString(p.Precomputed.Dp.Bytes()), b64.EncodeToString(p.Precomputed.Dq.Bytes()), b64.EncodeToString(p.Precomputed.Qinv.Bytes())
 	default:
 		return jwk{}, fmt.Errorf("tokens: key %q: its private part is elsewhere (%T) and cannot be exported", k.id, p)
 	}
@@ -280,5 +280,5 @@ func (k *key) thumbprint() string {
 	}
 	b.WriteByte('}')
 	sum := sha256.Sum256(b.Bytes())
-	return unpadded.EncodeToString(sum[:16])
+	return b64.EncodeToString(sum[:16])
 }

@@ -3,6 +3,7 @@ package tokens
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"time"
@@ -18,8 +19,11 @@ import (
 // wait at least that long, and the others' own refresh, between adding a key and signing with it.
 func (k *Keyring) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		// No refusal of ours, so no code of package auth: the plain form of RFC 9457 section 4.2.1.
 		w.Header().Set("Allow", "GET, HEAD")
-		http.Error(w, http.StatusText(http.StatusMethodNotAllowed), http.StatusMethodNotAllowed)
+		w.Header().Set("Content-Type", "application/problem+json")
+		w.WriteHeader(http.StatusMethodNotAllowed)
+		_, _ = io.WriteString(w, `{"type":"about:blank","title":"Method Not Allowed","status":405}`)
 		return
 	}
 	if k.remote != nil {

@@ -50,19 +50,23 @@ const keyMask = "[key]"
 // refuse it with the reason.
 type Key struct{ k *key }
 
-// key is behind a pointer, so that even a Key in an unexported field, which package fmt prints without
-// asking its methods, shows an address.
+// key has its secrets behind a pointer, as Key has its key. Package fmt prints a Key in somebody's
+// unexported field without asking its methods, and %s follows one pointer there.
 type key struct {
 	id, alg string
 	method  jwt.SigningMethod
-	public  any   // what method.Verify takes
-	private any   // what method.Sign takes; nil: accepts only
+	*halves       // nil for a root
 	root    *root // of FromSecret: public and private are derived per use
 	bits    int   // of an RSA key
 	rsa2048 bool
 	from    time.Time
 	until   time.Time
 	bad     error // why it is unusable
+}
+
+type halves struct {
+	public  any // what method.Verify takes
+	private any // what method.Sign takes; nil: accepts only
 }
 
 func badKey(id, alg string, format string, args ...any) Key {
@@ -88,8 +92,9 @@ func (k Key) Algorithm() string {
 // During returns the key with a window: it signs and is accepted from the first time, included, until
 // the second, excluded. A zero time leaves that end open. The window replaces an earlier one.
 //
-// A retired key gets an end here, the longest life of its tokens from now, so that forgetting to remove
-// it does no harm. It is judged by the verifier's clock.
+// A retired key gets an end here, so that forgetting to remove it does no harm: the longest life of what
+// was made under it from now, with [FromSecret] also of what its derived keys made (see [Keyring.Derive]).
+// Tokens are judged by the verifier's clock.
 func (k Key) During(from, until time.Time) Key {
 	if k.k == nil || k.k.bad != nil {
 		return k
@@ -139,35 +144,37 @@ func (k Key) problem() error {
 // sign returns the signature of a token's first two segments. use and issuer choose the key of a root;
 // other keys have one for everything.
 func (k *key) sign(signingString, use, issuer string) ([]byte, error) {
-	private := k.private
 	if k.root != nil {
-		var err error
-		if private, err = k.root.derive(issuer, use); err != nil {
+		derived, err := k.root.derive(issuer, use)
+		if err != nil {
 			return nil, err
 		}
+		return k.method.Sign(signingString, derived)
 	}
-	if private == nil {
+	if k.private == nil {
 		return nil, fmt.Errorf("tokens: key %q is a public key and cannot sign", k.id)
 	}
-	return k.method.Sign(signingString, private)
+	return k.method.Sign(signingString, k.private)
 }
 
 // verify says whether sig is this key's signature of signingString.
 func (k *key) verify(signingString string, sig []byte, use, issuer string) error {
-	public := k.public
 	if k.root != nil {
-		var err error
-		if public, err = k.root.derive(issuer, use); err != nil {
+		derived, err := k.root.derive(issuer, use)
+		if err != nil {
 			return err
 		}
+		return k.method.Verify(signingString, sig, derived)
 	}
-	return k.method.Verify(signingString, sig, public)
+	return k.method.Verify(signingString, sig, k.public)
 }
 
 // validAt says whether now is in the key's window.
 func (k *key) validAt(now time.Time) bool {
 	return (k.from.IsZero() || !now.Before(k.from)) && (k.until.IsZero() || now.Before(k.until))
 }
+
+func (k *key) windowed() bool { return !k.from.IsZero() || !k.until.IsZero() }
 
 // canSign says whether the key has a private part.
 func (k *key) canSign() bool { return k.root != nil || k.private != nil }
@@ -233,7 +240,7 @@ func newKey(id, alg string, material any) Key {
 	if !ok {
 		return badKey(id, alg, "got algorithm %.16q, expected one of HS256, HS384, HS512, EdDSA, ES256, ES384, PS256, RS256", alg)
 	}
-	k := &key{id: id, alg: alg, method: method}
+	k := &key{id: id, alg: alg, method: method, halves: new(halves)}
 	if err := k.load(material); err != nil {
 		return badKey(id, alg, "%s: %w", alg, err)
 	}

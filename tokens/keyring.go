@@ -102,9 +102,12 @@ func ringOf(keys []Key) (*ring, error) {
 // key made, pass the id that was returned then.
 //
 // It is cheap enough to call for every request. The slice is the caller's own. An unknown id, such as
-// that of a removed key, has the code [auth.TokenInvalid]. Other kinds of keys, an empty salt or purpose,
-// and the purposes of tokens themselves are refused.
+// that of a removed key, and a key outside its window have the code [auth.TokenInvalid]. Other kinds of
+// keys, an empty salt or purpose, and the purposes of tokens themselves are refused.
 func (k *Keyring) Derive(id, salt, purpose string) (usedID string, key []byte, err error) {
+	if err := k.err(); err != nil {
+		return "", nil, err
+	}
 	switch {
 	case k.remote != nil:
 		return "", nil, errors.New("tokens: Derive: the keys of this ring are another service's; use a ring of FromSecret")
@@ -114,9 +117,6 @@ func (k *Keyring) Derive(id, salt, purpose string) (usedID string, key []byte, e
 		return "", nil, fmt.Errorf("tokens: Derive: got the purpose %q, expected one that tokens do not use", purpose)
 	}
 	r := k.state.Load()
-	if r.err != nil {
-		return "", nil, r.err
-	}
 	use := r.sign
 	if id != "" {
 		if use = r.byID[id]; use == nil {
@@ -125,6 +125,9 @@ func (k *Keyring) Derive(id, salt, purpose string) (usedID string, key []byte, e
 	}
 	if use.root == nil {
 		return "", nil, fmt.Errorf("tokens: Derive: key %q (%s) has no keys to derive; make the ring from FromSecret", use.id, use.alg)
+	}
+	if use.windowed() && !use.validAt(time.Now()) {
+		return "", nil, fmt.Errorf("%w: key %q is outside its window", auth.TokenInvalid, use.id)
 	}
 	key, err = use.root.derived(salt, purpose)
 	return use.id, key, err
@@ -141,11 +144,10 @@ func (k *Keyring) LogValue() slog.Value { return slog.StringValue("[keyring]") }
 
 // err says why the ring is unusable; nil when it is fine.
 func (k *Keyring) err() error {
-	r := k.state.Load()
-	if r == nil {
-		return errors.New("tokens: a zero Keyring; make one with NewKeyring")
+	if k == nil || k.state.Load() == nil {
+		return errors.New("tokens: a nil or zero Keyring; make one with NewKeyring")
 	}
-	return r.err
+	return k.state.Load().err
 }
 
 // current returns the signing key.
@@ -187,7 +189,10 @@ func (k *Keyring) holds(key *key) bool {
 func (r *ring) published(now time.Time) []*key {
 	var out []*key
 	for _, k := range r.keys {
-		if _, secret := k.public.([]byte); !secret && k.root == nil && (k.until.IsZero() || now.Before(k.until)) {
+		if k.root != nil || !k.until.IsZero() && !now.Before(k.until) {
+			continue
+		}
+		if _, secret := k.public.([]byte); !secret {
 			out = append(out, k)
 		}
 	}

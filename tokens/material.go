@@ -91,6 +91,7 @@ func (k *key) loadEd25519(material any) error {
 func (k *key) loadECDSA(material any, curve elliptic.Curve) error {
 	switch m := material.(type) {
 	case *ecdsa.PrivateKey:
+		//lint:ignore SA1019 a half-empty key makes the methods of the key panic
 		if m == nil || m.Curve != curve || m.D == nil || m.X == nil || m.Y == nil {
 			return fmt.Errorf("got another key, expected one on %s", curve.Params().Name)
 		}
@@ -105,6 +106,7 @@ func (k *key) loadECDSA(material any, curve elliptic.Curve) error {
 		k.private, k.public = own, &own.PublicKey
 		return nil
 	case *ecdsa.PublicKey:
+		//lint:ignore SA1019 a half-empty key makes the methods of the key panic
 		if m == nil || m.Curve != curve || m.X == nil || m.Y == nil {
 			return fmt.Errorf("got another key, expected one on %s", curve.Params().Name)
 		}

@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
+	"encoding/asn1"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -56,7 +57,7 @@ func GenerateKey(alg string) (Key, error) {
 func GenerateSecret() string {
 	b := make([]byte, 32)
 	_, _ = rand.Read(b) // never fails (crypto/rand)
-	return unpadded.EncodeToString(b)
+	return b64.EncodeToString(b)
 }
 
 // thumbprinted makes a key that is named after itself.
@@ -242,6 +243,10 @@ func parsePEM(text []byte, allowed []string) ([]Key, error) {
 
 // parseBlock returns nil for what it cannot read: the words of x509 add nothing that may be told.
 func parseBlock(b *pem.Block) (material any) {
+	// x509 reads some forms without a look at what follows them.
+	if rest, err := asn1.Unmarshal(b.Bytes, new(asn1.RawValue)); err != nil || len(rest) > 0 {
+		return nil
+	}
 	var err error
 	switch b.Type {
 	case "PRIVATE KEY":
@@ -287,7 +292,7 @@ func ExportPrivate(keys ...Key) ([]byte, error) {
 		if err := k.problem(); err != nil {
 			return nil, err
 		}
-		if !k.k.from.IsZero() || !k.k.until.IsZero() {
+		if k.k.windowed() {
 			return nil, fmt.Errorf("tokens: key %q: its window (During) would be lost, and the key good for ever", k.k.id)
 		}
 		j, err := k.k.privateJWK()

@@ -57,11 +57,11 @@ type remote struct {
 
 // A remoteState is what a ring knows of its own age.
 type remoteState struct {
-	fetched time.Time // when the set was asked for that the ring holds; zero: none yet
-	until   time.Time // it is believed without asking
-	asked   time.Time // the last attempt
-	failed  error     // what became of it; nil: it brought the set
-	leftOut error     // why a key of the set is not here
+	fetched time.Time        // when the set was asked for that the ring holds; zero: none yet
+	until   time.Time        // it is believed without asking
+	asked   time.Time        // the last attempt
+	failed  error            // what became of it; nil: it brought the set
+	leftOut map[string]error // why a key of the set is not here, by its kid
 }
 
 func (s *remoteState) freshAt(now time.Time) bool {
@@ -156,10 +156,10 @@ func (r *remote) answer(known *ring, id string) (*key, error) {
 		return nil, fmt.Errorf("%w: key set of %s: %w", auth.StoreUnavailable, r.host, known.failed)
 	case !usable:
 		return nil, fmt.Errorf("%w: key set of %s: too old, or the clock went back", auth.StoreUnavailable, r.host)
-	case known.leftOut != nil:
-		return nil, fmt.Errorf("%w in the set of %s, of which a key was left out: %w", errUnknownKey, r.host, known.leftOut)
+	case known.leftOut[id] != nil:
+		return nil, fmt.Errorf("%w: in the set of %s, but left out: %w", errUnknownKey, r.host, known.leftOut[id])
 	}
-	return nil, fmt.Errorf("%w in the set of %s", errUnknownKey, r.host)
+	return nil, fmt.Errorf("%w: not in the set of %s", errUnknownKey, r.host)
 }
 
 func (r *remote) mayAsk(known *ring, now time.Time) bool {
@@ -265,7 +265,7 @@ func (r *remote) parse(text []byte, known *ring) (*ring, error) {
 		return nil, fmt.Errorf("got %d keys, expected %d at most", len(set), maxRemoteKeys)
 	}
 	var keys []Key
-	var leftOut error
+	leftOut := map[string]error{}
 	for i, j := range set {
 		if j.secret() {
 			return nil, fmt.Errorf("key %d of the set is private or secret, and published: none of them can be trusted", i+1)
@@ -275,7 +275,7 @@ func (r *remote) parse(text []byte, known *ring) (*ring, error) {
 		}
 		k, err := r.key(&j)
 		if err != nil {
-			leftOut = cmp.Or(leftOut, fmt.Errorf("key %d: %w", i+1, err))
+			leftOut[j.Kid] = err
 			continue
 		}
 		// An unchanged key stays the same one: what was verified under it stays verified.
