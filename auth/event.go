@@ -43,7 +43,7 @@ func (e Event) LogValue() slog.Value {
 	attrs := make([]slog.Attr, 0, 8)
 	add := func(key, value string, most int) {
 		if value != "" {
-			attrs = append(attrs, slog.String(key, printable(value, most)))
+			attrs = append(attrs, slog.String(key, Printable(value, most)))
 		}
 	}
 	add("name", e.Name, 32)
@@ -84,9 +84,9 @@ func clean(s string, most int) string {
 	return strings.ToValidUTF8(s, "")
 }
 
-// printable cuts s to about most bytes and escapes line breaks, terminal escapes, direction marks and
-// everything else that is no printable character.
-func printable(s string, most int) string {
+// Printable cuts s to about most bytes and escapes line breaks, terminal escapes, direction marks and
+// everything else that is no printable character: what a stranger wrote must not forge or hide a log line.
+func Printable(s string, most int) string {
 	cut := len(s) > most
 	if cut {
 		s = s[:most]

@@ -5,9 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"strconv"
-	"strings"
-	"unicode/utf8"
 
 	"github.com/doorward/doorward/auth"
 )
@@ -45,34 +42,10 @@ func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	if code := auth.CodeOf(err); code.Status() >= http.StatusInternalServerError {
 		slog.LogAttrs(r.Context(), slog.LevelError, "request failed",
-			slog.String("method", loggable(r.Method, 16)),
-			slog.String("path", loggable(r.URL.EscapedPath(), 256)),
+			slog.String("method", auth.Printable(r.Method, 16)),
+			slog.String("path", auth.Printable(r.URL.EscapedPath(), 256)),
 			slog.String("code", string(code)),
-			slog.String("err", loggable(err.Error(), 4096)))
+			slog.String("err", auth.Printable(err.Error(), 4096)))
 	}
 	auth.WriteProblem(w, err)
-}
-
-// loggable cuts s to about limit bytes and escapes whatever is no printable character: line breaks forge
-// log lines, terminal escapes and direction marks hide them. Not every handler of package slog does it.
-func loggable(s string, limit int) string {
-	cut := len(s) > limit
-	if cut {
-		s = s[:limit]
-	}
-	var b strings.Builder
-	for len(s) > 0 {
-		r, size := utf8.DecodeRuneInString(s)
-		if r == utf8.RuneError && size == 1 || !strconv.IsPrint(r) {
-			quoted := strconv.QuoteToASCII(s[:size])
-			b.WriteString(quoted[1 : len(quoted)-1])
-		} else {
-			b.WriteString(s[:size])
-		}
-		s = s[size:]
-	}
-	if cut {
-		b.WriteString("...")
-	}
-	return b.String()
 }
