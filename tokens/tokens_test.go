@@ -328,6 +328,22 @@ func TestStampIsTheOriginOfTime(t *testing.T) {
 	}
 }
 
+// A store that knows the epoch makes the stamp itself; the token says what the stamp said, not what the list says now.
+func TestStampAt(t *testing.T) {
+	list := &memoryList{epoch: "e2"}
+	tok, _ := setup(t, func(c *tokens.Config) { c.List = list })
+	raw, expires, err := tok.Issue(tok.StampAt(noon.Add(-time.Minute), "e1"), &auth.Principal{Subject: "ann"})
+	if err != nil || !expires.Equal(noon.Add(14*time.Minute)) {
+		t.Fatalf("got %s, %v", expires, err)
+	}
+	refused(t, tok, raw, auth.TokenExpired)
+	list.epoch = "e1"
+	accepted(t, tok, raw)
+	if _, _, err := tok.Issue(tok.StampAt(noon, ""), &auth.Principal{Subject: "ann"}); err == nil {
+		t.Error("issued without an epoch where a list is set")
+	}
+}
+
 func TestIssueRefuses(t *testing.T) {
 	tok, _ := setup(t)
 	stamp, _ := tok.Stamp(context.Background())
