@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+
+	"github.com/doorward/doorward/auth"
 )
 
 // plainLoopback says whether r came over plain http to a loopback host: true drops the prefix and
@@ -28,7 +30,8 @@ func plainLoopback(r *http.Request) (bool, error) {
 	}
 	for _, origin := range r.Header["Origin"] {
 		if u, err := url.Parse(origin); err != nil || !isLoopback(u.Host) {
-			return false, fmt.Errorf("cookies: InsecureLoopback is for loopback hosts only: got Origin %q", origin)
+			// With a code, because on a machine of a developer's it is the request that is at fault.
+			return false, fmt.Errorf("%w: cookies: InsecureLoopback is for loopback hosts only: got Origin %q", auth.CSRFFailed, origin)
 		}
 	}
 	return r.TLS == nil, nil
