@@ -1,0 +1,109 @@
+package password
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+const (
+	// bcryptReads is how many bytes of a password bcrypt reads. x/crypto refuses longer ones when it
+	// hashes and ignores the rest when it compares (STD-P05), so the length is checked here.
+	bcryptReads = 72
+
+	minBcryptCost = 4
+	maxBcryptCost = 16 // about 4 s; each step doubles it, and 31 would take a day
+)
+
+// bcryptHash is a bcrypt hash in the spelling of x/crypto, and what is done to the password first.
+type bcryptHash struct {
+	text    string
+	cost    int
+	prehash func(salt string, password []byte) []byte // nil: nothing, and bcrypt's limit holds
+}
+
+// needs is 0: bcrypt fills 4 KiB. It takes a slot all the same.
+func (b bcryptHash) needs() uint32 { return 0 }
+
+// cuts says whether bcrypt would not read the whole password.
+func (b bcryptHash) cuts(password []byte) bool {
+	return b.prehash == nil && len(password) > bcryptReads
+}
+
+// crypt returns the arguments of the comparison.
+func (b bcryptHash) crypt(password []byte) (hash, input []byte) {
+	if b.prehash != nil {
+		salt := b.text[len("$2b$12$"):][:22]
+		password = b.prehash(salt, password)
+	}
+	return []byte(b.text), password[:min(len(password), bcryptReads)]
+}
+
+// dummyBcrypt costs what a hash of that cost costs. It fits no password that anybody knows.
+func dummyBcrypt(cost int) bcryptHash {
+	return bcryptHash{text: fmt.Sprintf("$2b$%02d$%s", cost, strings.Repeat(".", 53)), cost: cost}
+}
+
+// parseBcrypt reads $2b$12$ and 22 characters of salt, 31 of digest. $2a$, $2b$ and $2y$ name the
+// same function here: they differ in bugs that other libraries had with input that prepare refuses.
+// $2x$, the hash with such a bug, and the unversioned $2$ are not read.
+func parseBcrypt(text string, parts []string) (storedHash, error) {
+	if len(parts) != 4 || len(parts[2]) != 2 || len(parts[3]) != 53 || !isBcrypt64(parts[3]) {
+		return nil, errors.New("not $2b$cost$ and 53 characters of ./A-Za-z0-9")
+	}
+	cost, err := number("r="+strings.TrimPrefix(parts[2], "0"), "r=", minBcryptCost, maxBcryptCost)
+	if err != nil {
+		return nil, fmt.Errorf("bcrypt cost: %w", err)
+	}
+	return bcryptHash{text: text, cost: int(cost)}, nil
+}
+
+// parseBcryptSHA256 reads passlib's bcrypt_sha256, which takes passwords of any length:
+// $bcrypt-sha256$v=2,t=2b,r=12$salt$digest, and the first version $bcrypt-sha256$2b,12$salt$digest.
+func parseBcryptSHA256(parts []string) (storedHash, error) {
+	if len(parts) != 5 || len(parts[3]) != 22 || len(parts[4]) != 31 || !isBcrypt64(parts[3]+parts[4]) {
+		return nil, errors.New("not $bcrypt-sha256$v=2,t=2b,r=cost$salt$digest")
+	}
+	prehash := prehashHMAC
+	rounds, second := strings.CutPrefix(parts[2], "v=2,t=2b,")
+	if !second {
+		ident, cost, _ := strings.Cut(parts[2], ",")
+		if ident != "2a" && ident != "2b" {
+			return nil, errors.New("bcrypt-sha256 of an unknown version")
+		}
+		prehash, rounds = prehashPlain, "r="+cost
+	}
+	cost, err := number(rounds, "r=", minBcryptCost, maxBcryptCost)
+	if err != nil {
+		return nil, fmt.Errorf("bcrypt cost: %w", err)
+	}
+	text := fmt.Sprintf("$2b$%02d$%s%s", cost, parts[3], parts[4])
+	return bcryptHash{text: text, cost: int(cost), prehash: prehash}, nil
+}
+
+// The digests are base64: a raw one may hold a NUL, which ends a password for some bcrypts.
+
+func prehashHMAC(salt string, password []byte) []byte {
+	mac := hmac.New(sha256.New, []byte(salt))
+	mac.Write(password)
+	return base64.StdEncoding.AppendEncode(nil, mac.Sum(nil))
+}
+
+func prehashPlain(_ string, password []byte) []byte {
+	sum := sha256.Sum256(password)
+	return base64.StdEncoding.AppendEncode(nil, sum[:])
+}
+
+// isBcrypt64 says whether s has only the characters of bcrypt's base64.
+func isBcrypt64(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '.' || c > '9') { // . / 0-9 stand together
+			return false
+		}
+	}
+	return true
+}

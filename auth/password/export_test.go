@@ -1,0 +1,58 @@
+package password
+
+import (
+	"sync/atomic"
+
+	"golang.org/x/crypto/bcrypt"
+)
+
+// Counts is what a Hasher has computed. Work is in KiB written, Cost in bcrypt rounds.
+type Counts struct{ Argon2, Work, Bcrypt, Cost atomic.Int64 }
+
+// Observe counts what h computes. A non-nil argon stands in
+// for argon2, and nothing fits a bcrypt hash then, so that no test waits for work it does not look at.
+func (h *Hasher) Observe(argon func(memory, time uint32, lanes uint8) []byte) *Counts {
+	n := new(Counts)
+	derive, compare := h.derive, h.compare
+	h.derive = func(a argon2Hash, pw []byte) []byte {
+		n.Argon2.Add(1)
+		n.Work.Add(int64(a.work()))
+		if argon != nil {
+			return argon(a.memory, a.time, a.lanes)
+		}
+		return derive(a, pw)
+	}
+	h.compare = func(hash, pw []byte) error {
+		n.Bcrypt.Add(1)
+		if cost, err := bcrypt.Cost(hash); err == nil {
+			n.Cost.Add(1 << cost)
+		}
+		if argon != nil {
+			return bcrypt.ErrMismatchedHashAndPassword
+		}
+		return compare(hash, pw)
+	}
+	return n
+}
+
+// Load says how many checks run and wait, and how many KiB are in use and left to the collector.
+func (h *Hasher) Load() (running, waiting int, live, spent uint64) {
+	h.gate.mu.Lock()
+	defer h.gate.mu.Unlock()
+	return h.gate.running, len(h.gate.waiting), h.gate.live, h.gate.spent
+}
+
+// SetCollect replaces runtime.GC.
+func (h *Hasher) SetCollect(f func()) { h.gate.collect = f }
+
+// Reread parses text and writes an argon2 hash again; "" for bcrypt.
+func Reread(text string) (again string, memory uint32, err error) {
+	s, err := parse(text, 256*1024)
+	if err != nil {
+		return "", 0, err
+	}
+	if a, ok := s.(argon2Hash); ok {
+		again = a.encode()
+	}
+	return again, s.needs(), nil
+}

@@ -1,0 +1,78 @@
+package password_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/doorward/doorward/auth"
+	"github.com/doorward/doorward/auth/password"
+)
+
+// FuzzParse: no stored text makes the parser panic or lets a cost above the ceilings through, and an
+// argon2 hash has one spelling.
+func FuzzParse(f *testing.F) {
+	for _, v := range vectors {
+		f.Add(v.hash)
+	}
+	for _, costs := range []string{"m=4194304,t=3,p=4", "m=65536,t=4294967295,p=4", "m=65536,t=3,p=0", "m=65536,t=3,p=255", "m=31,t=1,p=4", "t=3,m=65536,p=4", "m=65536,t=3,p=4,data=AA"} {
+		f.Add("$argon2id$v=19$" + costs + "$MIIRqgvgQbgj220jfp0MPA$YfwJSVjtjSU0zzV/P3S9nnQ/USre2wvJMjfCIjrTQbg")
+	}
+	f.Add("$argon2id$v=19$m=65536,t=3,p=4$!!!!$YfwJSVjtjSU0zzV/P3S9nnQ/USre2wvJMjfCIjrTQbg")
+	f.Add("$6$rounds=5000$salt$digest")
+	f.Add("$2b$31$" + strings.Repeat("a", 53))
+	f.Add("")
+	f.Add(strings.Repeat("$", 300))
+
+	h, err := password.New(cheap)
+	if err != nil {
+		f.Fatal(err)
+	}
+	h.Observe(func(memory, time uint32, lanes uint8) []byte {
+		if memory > 256*1024 || memory < 8*uint32(lanes) || time < 1 || time > 16 || lanes < 1 || lanes > 64 {
+			panic("argon2 was called with a cost out of range")
+		}
+		return nil
+	})
+	f.Fuzz(func(t *testing.T, text string) {
+		again, memory, err := password.Reread(text)
+		if err != nil {
+			if auth.CodeOf(err) != auth.LoginFailed {
+				t.Errorf("got %v", err)
+			}
+			return
+		}
+		if memory > 256*1024 {
+			t.Errorf("%d KiB", memory)
+		}
+		if again != text && again != "" {
+			t.Errorf("%q is %q when written again", text, again)
+		}
+		if _, err := h.Verify(t.Context(), text, "password"); auth.CodeOf(err) != auth.LoginFailed {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// FuzzInput: no password makes Hash or Verify panic, and what Hash takes verifies.
+func FuzzInput(f *testing.F) {
+	for _, pw := range []string{"", "a", "a\x00a", "a\xff", "e\u0301", "\u2460", strings.Repeat("a", 73), strings.Repeat("\u0301", 200), strings.Repeat("\u0958", 600)} {
+		f.Add(pw)
+	}
+	h, err := password.New(cheap)
+	if err != nil {
+		f.Fatal(err)
+	}
+	h.Observe(func(uint32, uint32, uint8) []byte { return make([]byte, 32) })
+	f.Fuzz(func(t *testing.T, pw string) {
+		text, err := h.Hash(t.Context(), pw)
+		if err != nil {
+			if auth.CodeOf(err) != auth.ValidationFailed {
+				t.Errorf("got %v", err)
+			}
+			return
+		}
+		if rehash, err := h.Verify(t.Context(), text, pw); err != nil || rehash {
+			t.Errorf("got %v, %v", rehash, err)
+		}
+	})
+}

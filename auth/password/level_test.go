@@ -1,0 +1,109 @@
+package password_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/doorward/doorward/auth"
+	"github.com/doorward/doorward/auth/password"
+)
+
+// STD-P15, ATK-L02: each way to fail costs one hash of the live parameters, counted: the same number
+// of computations and the same work, with an error of the same code.
+func TestVerify_STD_P15_ATK_L02_OneHashEach(t *testing.T) {
+	h := newHasher(t, cheap)
+	own := mustHash(t, h, "password")
+	live := int64(cheap.Memory) * int64(cheap.Time)
+	for _, c := range []struct{ name, hash string }{
+		{"wrong password", own},
+		{"unknown user", ""},
+		{"no password set", ""},
+		{"locked by a mark", "!" + own},
+		{"malformed", strings.TrimSuffix(own, own[len(own)-1:])},
+		{"above a ceiling", strings.Replace(own, "t=3", "t=99", 1)},
+		{"argon2i of the same cost", strings.Replace(own, "argon2id", "argon2i", 1)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			n := h.Observe(nil)
+			_, err := h.Verify(t.Context(), c.hash, "wrong")
+			if auth.CodeOf(err) != auth.LoginFailed {
+				t.Errorf("got %v", err)
+			}
+			if n.Argon2.Load() != 1 || n.Work.Load() != live || n.Bcrypt.Load() != 0 {
+				t.Errorf("%d argon2 hashes of %d KiB and %d bcrypt, want one of %d", n.Argon2.Load(), n.Work.Load(), n.Bcrypt.Load(), live)
+			}
+		})
+	}
+}
+
+// ATK-L02, unknown against known with an old hash: a failed check of a cheaper hash is topped up to the
+// live work, within half a pass.
+func TestVerify_ATK_L02_OldArgon2(t *testing.T) {
+	const half = int64(64*1024) / 2
+	live := int64(3 * 64 * 1024)
+	for _, costs := range []string{"m=512,t=2,p=2", "m=19456,t=2,p=1", "m=47104,t=1,p=1", "m=65536,t=1,p=4", "m=65536,t=2,p=4", "m=65536,t=3,p=1"} {
+		t.Run(costs, func(t *testing.T) {
+			h := newHasher(t, password.Config{})
+			n := h.Observe(noWork)
+			_, err := h.Verify(t.Context(), "$argon2id$v=19$"+costs+"$MIIRqgvgQbgj220jfp0MPA$YfwJSVjtjSU0zzV/P3S9nnQ/USre2wvJMjfCIjrTQbg", "wrong")
+			if got := n.Work.Load(); auth.CodeOf(err) != auth.LoginFailed || got < live-half || got > live+half {
+				t.Errorf("got %v after %d KiB, want about %d", err, got, live)
+			}
+		})
+	}
+}
+
+// ATK-L02, bcrypt against argon2id: once a bcrypt hash was met, all that fail do the same work in both.
+func TestVerify_ATK_L02_BcryptAndArgon2(t *testing.T) {
+	h := newHasher(t, cheap)
+	own := mustHash(t, h, "password")
+	bcrypt := func(cost string) string { return "$2b$" + cost + "$" + strings.Repeat("a", 53) }
+	if _, err := h.Verify(t.Context(), bcrypt("07"), "wrong"); auth.CodeOf(err) != auth.LoginFailed {
+		t.Fatal(err)
+	}
+	live := int64(cheap.Memory) * int64(cheap.Time)
+	for _, c := range []struct{ name, hash, password string }{
+		{"wrong password, argon2id", own, "wrong"},
+		{"wrong password, bcrypt", bcrypt("07"), "wrong"},
+		{"wrong password, bcrypt of a lower cost", bcrypt("04"), "wrong"},
+		{"over 72 bytes, bcrypt", bcrypt("07"), strings.Repeat("x", 73)},
+		{"over 72 bytes, argon2id", own, strings.Repeat("x", 73)},
+		{"unknown user", "", "wrong"},
+		{"malformed", "$2b$07$" + strings.Repeat("a", 52), "wrong"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			n := h.Observe(nil)
+			_, err := h.Verify(t.Context(), c.hash, c.password)
+			if auth.CodeOf(err) != auth.LoginFailed {
+				t.Errorf("got %v", err)
+			}
+			if n.Work.Load() != live || n.Cost.Load() != 1<<7 {
+				t.Errorf("%d KiB and %d bcrypt rounds, want %d and %d", n.Work.Load(), n.Cost.Load(), live, 1<<7)
+			}
+		})
+	}
+	// One hash of a very high cost does not slow every other failed login down.
+	n := h.Observe(noWork)
+	if _, err := h.Verify(t.Context(), bcrypt("13"), "wrong"); auth.CodeOf(err) != auth.LoginFailed || n.Cost.Load() != 1<<13 {
+		t.Errorf("cost 13: got %v after %d rounds", err, n.Cost.Load())
+	}
+	n = h.Observe(noWork)
+	if _, err := h.Verify(t.Context(), "", "wrong"); auth.CodeOf(err) != auth.LoginFailed || n.Cost.Load() != 1<<12 {
+		t.Errorf("after it: got %v after %d rounds, want %d", err, n.Cost.Load(), 1<<12)
+	}
+}
+
+// The reasons differ for the log and are one code for the client.
+func TestVerify_Reasons(t *testing.T) {
+	h := newHasher(t, cheap)
+	h.Observe(noWork)
+	seen := map[string]bool{}
+	for _, hash := range []string{"", "nonsense", "$argon2id$v=19$m=12288,t=3,p=1$MIIRqgvgQbgj220jfp0MPA$YfwJSVjtjSU0zzV/P3S9nnQ/USre2wvJMjfCIjrTQbg"} {
+		_, err := h.Verify(t.Context(), hash, "wrong")
+		if !errors.Is(err, auth.LoginFailed) || seen[err.Error()] {
+			t.Errorf("%.9q: got %v", hash, err)
+		}
+		seen[err.Error()] = true
+	}
+}

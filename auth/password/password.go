@@ -1,0 +1,290 @@
+// Package password turns passwords into hashes that can be verified, in bounded memory.
+//
+// New hashes are argon2id (RFC 9106) in the PHC form that argon2-cffi writes. What older systems left
+// is verified as well: argon2i, bcrypt and passlib's bcrypt_sha256; Verify says when to replace it.
+//
+// It does not own accounts, storage, limits on tries, or what makes a password good enough.
+package password
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"unicode/utf8"
+
+	"golang.org/x/crypto/argon2"
+	"golang.org/x/crypto/bcrypt"
+	"golang.org/x/text/unicode/norm"
+
+	"github.com/doorward/doorward/auth"
+)
+
+// MaxBytes is the longest password in bytes, before normalisation: 512 code points of four bytes.
+// It bounds the work before the hash; argon2 itself takes any length.
+const MaxBytes = 2048
+
+// ErrHash says that the stored hash cannot be used: malformed, of an unknown scheme, or with
+// parameters above the ceilings (see [Config]). It wraps [auth.LoginFailed], so a login fails closed
+// and the client cannot tell; look for it in the log, because the user can only reset the password.
+var ErrHash = fmt.Errorf("%w: the stored password hash cannot be used", auth.LoginFailed)
+
+// ErrTooLong says that the stored hash is bcrypt and the password is over 72 bytes, which bcrypt
+// does not read. It wraps [auth.LoginFailed]. See Config.AllowBcryptTruncation.
+var ErrTooLong = fmt.Errorf("%w: the password is over 72 bytes and the stored hash is bcrypt", auth.LoginFailed)
+
+// Config holds the cost of new hashes and the budget that all checks share. The zero value is the
+// second recommended set of RFC 9106 section 4: argon2id, 64 MiB, 3 passes, 4 lanes.
+//
+// Costs below the table of OWASP ASVS 5.0 appendix C are refused: 46 MiB at one pass, 19 MiB at two,
+// 12 MiB at three or more.
+type Config struct {
+	Memory      uint32 // KiB a hash fills, as m= in its text; 0 means 65536, at most 4 GiB
+	Time        uint32 // passes over the memory; 0 means 3, at most 16
+	Parallelism uint8  // lanes, each a goroutine while it hashes; 0 means 4, at most 64
+
+	// Slots is how many hashes run at once; 0 means GOMAXPROCS, at most 4096. Slots x Memory is the budget: the
+	// memory that hashes hold, together with what finished ones have left to the garbage collector,
+	// stays under it. A stored hash that asks for more than the whole budget runs alone.
+	Slots int
+
+	// Queue is how many checks may wait for a slot; 0 means 8 x Slots, about two seconds of work,
+	// and below 0 none. A check beyond it is [auth.Busy], with a RetryAfter method, before it hashes.
+	Queue int
+
+	// MaxMemory is the most KiB that a stored hash may ask for; 0 means 256 MiB, or Memory where that
+	// is more. It covers the defaults of argon2-cffi, passlib, Django, PHP and libsodium (moderate).
+	// Other ceilings are fixed: 16 passes, 64 lanes, bcrypt cost 16.
+	MaxMemory uint32
+
+	// AllowBcryptTruncation compares the first 72 bytes of a longer password with a bcrypt hash. Only
+	// for a store whose earlier system cut them off itself: everybody who knows the first 72 bytes
+	// gets in, until the hash is replaced.
+	AllowBcryptTruncation bool
+}
+
+// A Hasher hashes and verifies. It is safe for concurrent use. Use one in a process: two have two budgets.
+type Hasher struct {
+	live      argon2Hash // the parameters of new hashes, with a salt and a tag that no password fits
+	maxMemory uint32
+	truncate  bool
+	gate      *gate
+
+	// legacyCost is the highest bcrypt cost met so far, up to levelBcryptCost. See level.
+	legacyCost atomic.Int32
+
+	derive  func(a argon2Hash, password []byte) []byte // argon2; tests count and replace it
+	compare func(hash, password []byte) error          // bcrypt; likewise
+}
+
+// New checks c and returns a Hasher. An error names what was given and what is expected.
+func New(c Config) (*Hasher, error) {
+	setDefault(&c.Memory, 64*1024)
+	setDefault(&c.Time, 3)
+	setDefault(&c.Parallelism, 4)
+	setDefault(&c.Slots, runtime.GOMAXPROCS(0))
+	setDefault(&c.Queue, 8*c.Slots)
+	setDefault(&c.MaxMemory, max(c.Memory, 256*1024))
+
+	floor := uint32(12 * 1024) // ASVS 5.0 appendix C, password storage
+	switch c.Time {
+	case 1:
+		floor = 46 * 1024
+	case 2:
+		floor = 19 * 1024
+	}
+	switch {
+	case c.Memory < floor:
+		return nil, fmt.Errorf("password: Config.Memory: got %d KiB with Time %d, expected %d or more (ASVS 5.0 appendix C)", c.Memory, c.Time, floor)
+	case c.Memory > memoryLimit:
+		return nil, fmt.Errorf("password: Config.Memory: got %d KiB, expected %d or less", c.Memory, memoryLimit)
+	case c.Time > maxTime:
+		return nil, fmt.Errorf("password: Config.Time: got %d, expected %d or less", c.Time, maxTime)
+	case c.Parallelism > maxLanes:
+		return nil, fmt.Errorf("password: Config.Parallelism: got %d, expected %d or less", c.Parallelism, maxLanes)
+	case c.Slots < 0 || c.Slots > maxSlots:
+		return nil, fmt.Errorf("password: Config.Slots: got %d, expected 0 (GOMAXPROCS) to %d", c.Slots, maxSlots)
+	case c.MaxMemory < c.Memory || c.MaxMemory > memoryLimit:
+		return nil, fmt.Errorf("password: Config.MaxMemory: got %d KiB, expected Memory (%d) to %d", c.MaxMemory, c.Memory, memoryLimit)
+	}
+
+	return &Hasher{
+		live: argon2Hash{
+			memory: c.Memory, time: c.Time, lanes: c.Parallelism,
+			salt: random(saltBytes), tag: random(tagBytes),
+		},
+		maxMemory: c.MaxMemory,
+		truncate:  c.AllowBcryptTruncation,
+		gate:      newGate(c.Slots, max(c.Queue, 0), uint64(c.Slots)*uint64(c.Memory)),
+		derive:    deriveArgon2,
+		compare:   bcrypt.CompareHashAndPassword,
+	}, nil
+}
+
+// maxSlots keeps the sums below from overflowing; it is no advice.
+const maxSlots = 4096
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// Hash returns a new hash of password, with a fresh salt of 16 random bytes and a tag of 32 (RFC 9106
+// section 3.1), such as $argon2id$v=19$m=65536,t=3,p=4$salt$tag.
+//
+// The password is hashed in Unicode form NFC (NIST SP 800-63B-4 section 3.1.1.2). One that is empty,
+// over [MaxBytes], not UTF-8 or has a NUL is [auth.ValidationFailed]. Without room, or when ctx ends
+// before the hash begins, the error is [auth.Busy].
+func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
+	pw, err := prepare(password)
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", auth.ValidationFailed, err)
+	}
+	slot, err := h.gate.enter(ctx, h.live.memory)
+	if err != nil {
+		return "", err
+	}
+	defer slot.leave()
+
+	a := h.live
+	a.salt = random(saltBytes)
+	a.tag = h.derive(a, pw)
+	return a.encode(), nil
+}
+
+// Verify checks password against hash, and says whether the caller should store a new hash of it now:
+// the scheme or the cost is not what Hash would use.
+//
+// An error wraps [auth.LoginFailed] when the password is wrong or unfit (see Hash) and when the hash
+// cannot be used ([ErrHash], [ErrTooLong]), and [auth.Busy] when nothing was compared: there is no
+// room, or ctx ended while it waited. hash "" means that there is no such user or no password; it
+// costs what a wrong password costs (ASVS V6.3.8).
+//
+// A failed check does the work of a new hash at least, within half a pass, so that neither a missing user nor an old,
+// cheaper hash shows in its time. Once the process has met a bcrypt hash, each failed check does that
+// work too. A stored hash that costs more than a new one, or bcrypt above cost 12, does show.
+//
+// Passwords are compared in NFC only. A hash that another system made of another form fails.
+func (h *Hasher) Verify(ctx context.Context, hash, password string) (needsRehash bool, err error) {
+	// What is refused here is refused whoever the user is, so that its time tells nothing.
+	pw, err := prepare(password)
+	if err != nil {
+		return false, fmt.Errorf("%w: %w", auth.LoginFailed, err)
+	}
+	verdict := error(auth.LoginFailed)
+	s, err := parse(hash, h.maxMemory)
+	if err != nil {
+		s, verdict = h.live, err
+	}
+
+	slot, err := h.gate.enter(ctx, s.needs())
+	if err != nil {
+		return false, err
+	}
+	defer slot.leave()
+
+	switch s := s.(type) {
+	case argon2Hash:
+		// live.tag is random, so what stands in for an unusable hash fails like any wrong password.
+		if subtle.ConstantTimeCompare(h.derive(s, pw), s.tag) == 1 {
+			return h.NeedsRehash(hash), nil
+		}
+	case bcryptHash:
+		h.meetBcrypt(s.cost)
+		match := h.compare(s.crypt(pw)) == nil
+		if s.cuts(pw) && !h.truncate {
+			match, verdict = false, ErrTooLong
+		}
+		if match {
+			return true, nil
+		}
+	}
+	h.level(ctx, slot, s, pw)
+	return false, verdict
+}
+
+// NeedsRehash says whether hash differs in scheme, version, cost, salt length or tag length from what
+// Hash would write now. Something that is no hash does.
+func (h *Hasher) NeedsRehash(hash string) bool {
+	s, err := parse(hash, h.maxMemory)
+	a, ok := s.(argon2Hash)
+	return err != nil || !ok || a.i || a.memory != h.live.memory || a.time != h.live.time ||
+		a.lanes != h.live.lanes || len(a.salt) != saltBytes || len(a.tag) != tagBytes
+}
+
+// levelBcryptCost is the highest cost that failed checks are brought up to: the default of passlib,
+// Django, PHP and Rails. A single hash of a higher cost must not slow every failed login down.
+const levelBcryptCost = 12
+
+func (h *Hasher) meetBcrypt(cost int) {
+	cost = min(cost, levelBcryptCost)
+	for old := h.legacyCost.Load(); int(old) < cost; old = h.legacyCost.Load() {
+		h.legacyCost.CompareAndSwap(old, int32(cost))
+	}
+}
+
+// level does the work that a failed check of s still lacks: one new hash, and one bcrypt hash where
+// there are any. Otherwise a fast refusal tells that the account exists and has an old hash (ATK-L02).
+// When ctx ends it stops: nobody waits for the answer, so nobody measures it.
+func (h *Hasher) level(ctx context.Context, slot *slot, s storedHash, pw []byte) {
+	var done uint64
+	cost, goal := 0, int(h.legacyCost.Load())
+	switch s := s.(type) {
+	case argon2Hash:
+		done = s.work()
+	case bcryptHash:
+		cost = s.cost
+	}
+
+	if missing := h.live.work() - min(done, h.live.work()); missing > 0 {
+		rest := h.live
+		rest.time = uint32((missing + uint64(rest.memory)/2) / uint64(rest.memory))
+		if rest.time > 0 && slot.more(ctx, rest.memory) == nil {
+			h.derive(rest, pw)
+		}
+	}
+	if cost == 0 && goal > 0 && ctx.Err() == nil {
+		_ = h.compare(dummyBcrypt(goal).crypt(pw))
+		cost = goal
+	}
+	for ; cost < goal && ctx.Err() == nil; cost++ { // 2^c + 2^c + 2^(c+1) + ... + 2^(goal-1) = 2^goal
+		_ = h.compare(dummyBcrypt(cost).crypt(pw))
+	}
+}
+
+// prepare returns the bytes that are hashed, or why there are none. NUL is refused because bcrypt
+// repeats the password with a NUL between, so that the hash of "a" fits "a\x00a" too (ATK-L11).
+func prepare(password string) ([]byte, error) {
+	switch {
+	case password == "":
+		return nil, errors.New("the password is empty")
+	case len(password) > MaxBytes:
+		return nil, fmt.Errorf("the password has %d bytes, at most %d", len(password), MaxBytes)
+	case !utf8.ValidString(password):
+		return nil, errors.New("the password is not valid UTF-8")
+	case strings.ContainsRune(password, 0):
+		return nil, errors.New("the password has a NUL")
+	}
+	return norm.NFC.AppendString(nil, password), nil
+}
+
+// random returns n random bytes. crypto/rand.Read never fails: it ends the process instead.
+func random(n int) []byte {
+	b := make([]byte, n)
+	_, _ = rand.Read(b)
+	return b
+}
+
+func deriveArgon2(a argon2Hash, password []byte) []byte {
+	key := argon2.IDKey
+	if a.i {
+		key = argon2.Key
+	}
+	return key(password, a.salt, a.time, a.memory, a.lanes, uint32(len(a.tag)))
+}

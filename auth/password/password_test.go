@@ -1,0 +1,349 @@
+package password_test
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"regexp"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/doorward/doorward/auth"
+	"github.com/doorward/doorward/auth/password"
+)
+
+// cheap is the least that New takes, so that the tests are quick.
+var cheap = password.Config{Memory: 12 * 1024, Time: 3, Parallelism: 1, Slots: 2}
+
+func newHasher(t testing.TB, c password.Config) *password.Hasher {
+	t.Helper()
+	h, err := password.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func mustHash(t testing.TB, h *password.Hasher, pw string) string {
+	t.Helper()
+	s, err := h.Hash(t.Context(), pw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// noWork stands in for argon2 where only what is around it is tested. Nothing fits its tag.
+func noWork(uint32, uint32, uint8) []byte { return nil }
+
+// STD-P09: what is under the table of ASVS appendix C, or contradicts itself, fails at New, and the
+// error says what was given and what is expected.
+func TestNew_STD_P09_Refused(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		config    password.Config
+		got, want string
+	}{
+		{"t=1 under 46 MiB", password.Config{Memory: 47103, Time: 1}, "got 47103", "expected 47104"},
+		{"t=2 under 19 MiB", password.Config{Memory: 19455, Time: 2}, "got 19455", "expected 19456"},
+		{"t=3 under 12 MiB", password.Config{Memory: 12287, Time: 3}, "got 12287", "expected 12288"},
+		{"t=9 under 12 MiB", password.Config{Memory: 12287, Time: 9}, "got 12287", "expected 12288"},
+		{"bytes for KiB", password.Config{Memory: 64 << 20}, "got 67108864", "expected 4194304"},
+		{"t=17", password.Config{Time: 17}, "got 17", "expected 16"},
+		{"p=65", password.Config{Parallelism: 65}, "got 65", "expected 64"},
+		{"slots below 0", password.Config{Slots: -1}, "got -1", "expected 0"},
+		{"slots that overflow", password.Config{Slots: 1 << 62}, "got 4611686018427387904", "to 4096"},
+		{"ceiling below own cost", password.Config{MaxMemory: 65535}, "got 65535", "expected Memory (65536)"},
+		{"ceiling above 4 GiB", password.Config{MaxMemory: 4<<20 + 1}, "got 4194305", "to 4194304"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h, err := password.New(c.config)
+			if err == nil || h != nil || !strings.Contains(err.Error(), c.got) || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want an error with %q and %q", err, c.got, c.want)
+			}
+		})
+	}
+	for _, c := range []password.Config{
+		{Memory: 46 * 1024, Time: 1}, {Memory: 19 * 1024, Time: 2}, {Memory: 12 * 1024, Time: 3}, {Memory: 512 * 1024},
+	} {
+		if _, err := password.New(c); err != nil {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+}
+
+// STD-P09, STD-P10: the zero Config is the second recommended set of RFC 9106, in the form of argon2-cffi.
+func TestHash_STD_P09_Defaults(t *testing.T) {
+	h := newHasher(t, password.Config{})
+	got := mustHash(t, h, "correct horse battery staple")
+	// 22 and 43 characters of base64 without padding: 16 and 32 bytes.
+	want := regexp.MustCompile(`^\$argon2id\$v=19\$m=65536,t=3,p=4\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{43}$`)
+	if !want.MatchString(got) {
+		t.Errorf("got %s", got)
+	}
+	if rehash, err := h.Verify(t.Context(), got, "correct horse battery staple"); err != nil || rehash {
+		t.Errorf("got %v, %v for its own hash", rehash, err)
+	}
+}
+
+// STD-P10: 10,000 hashes have 10,000 salts of 16 bytes.
+func TestHash_STD_P10_SaltsUnique(t *testing.T) {
+	h := newHasher(t, cheap)
+	h.Observe(func(uint32, uint32, uint8) []byte { return make([]byte, 32) })
+	h.SetCollect(func() {})
+	seen := map[string]bool{}
+	for range 10_000 {
+		text := mustHash(t, h, "the same")
+		salt, err := base64.RawStdEncoding.DecodeString(strings.Split(text, "$")[4])
+		if err != nil || len(salt) != 16 || seen[string(salt)] {
+			t.Fatalf("salt of %s: %d bytes, error %v, seen before: %v", text, len(salt), err, seen[string(salt)])
+		}
+		seen[string(salt)] = true
+	}
+}
+
+// What is no password is refused before any work, at Hash with a code that blames the field and at
+// Verify with the one text of a failed login, whoever the user is.
+func TestInput_Refused(t *testing.T) {
+	h := newHasher(t, cheap)
+	text := mustHash(t, h, "a")
+	n := h.Observe(nil)
+	for _, c := range []struct{ name, pw string }{
+		{"empty", ""},
+		{"STD-P06 ATK-L11 NUL", "a\x00a"},
+		{"STD-P06 ATK-L11 only NUL", "\x00"},
+		{"STD-P06 ATK-L11 invalid UTF-8", "a\xff"},
+		{"STD-P06 ATK-L11 half a surrogate pair", "a\xed\xa0\x80"},
+		{"STD-P06 ATK-L11 overlong NUL", "a\xc0\x80"},
+		{"ATK-L09 1 MiB", strings.Repeat("a", 1<<20)},
+		{"ATK-L09 4,096 code points", strings.Repeat("a", 4096)},
+		{"ATK-L09 one over", strings.Repeat("a", password.MaxBytes+1)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got, err := h.Hash(t.Context(), c.pw); auth.CodeOf(err) != auth.ValidationFailed || got != "" {
+				t.Errorf("Hash: got %q, %v", got, err)
+			}
+			for _, stored := range []string{text, "", "$2b$10$" + strings.Repeat("a", 53), "nonsense"} {
+				if _, err := h.Verify(t.Context(), stored, c.pw); auth.CodeOf(err) != auth.LoginFailed {
+					t.Errorf("Verify against %.7q: got %v", stored, err)
+				} else if len(c.pw) > 1 && strings.Contains(err.Error(), c.pw) {
+					t.Error("the error quotes the password")
+				}
+			}
+		})
+	}
+	if n.Argon2.Load() != 0 || n.Bcrypt.Load() != 0 {
+		t.Errorf("%d argon2 and %d bcrypt hashes, want none", n.Argon2.Load(), n.Bcrypt.Load())
+	}
+}
+
+// STD-P03, ASVS V6.2.9: 64 and 128 characters of any kind are a password.
+func TestInput_Accepted(t *testing.T) {
+	h := newHasher(t, cheap)
+	for _, pw := range []string{strings.Repeat("a", 64), strings.Repeat("\U0001f600", 128), " ", "pass word", strings.Repeat("a", password.MaxBytes)} {
+		if _, err := h.Verify(t.Context(), mustHash(t, h, pw), pw); err != nil {
+			t.Errorf("%d bytes: %v", len(pw), err)
+		}
+	}
+}
+
+// STD-P04: a password set in one normalisation form and entered in the other verifies. ATK-L10: whatever
+// NFC does not join is another password.
+func TestVerify_STD_P04_ATK_L10_Forms(t *testing.T) {
+	h := newHasher(t, cheap)
+	for _, c := range []struct {
+		name, set, entered string
+		same               bool
+	}{
+		{"NFD set, NFC entered", "cafe\u0301", "caf\u00e9", true},
+		{"NFC set, NFD entered", "caf\u00e9", "cafe\u0301", true},
+		{"Hangul", "\u1112\u1161\u11ab", "\ud55c", true},
+		{"marks in another order", "a\u0323\u0307", "a\u0307\u0323", true},
+		{"Angstrom sign", "\u212b", "\u00c5", true}, // canonical, not only compatible
+		{"NFKC digit", "\u2460", "1", false},
+		{"NFKC ligature", "\ufb01sh", "fish", false},
+		{"full width", "\uff41", "a", false},
+		{"zero-width joiner", "a\u200db", "ab", false},
+		{"letter case", "Password", "password", false},
+		{"trailing space", "password ", "password", false},
+		{"Cyrillic look-alike", "p\u0430ss", "pass", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := h.Verify(t.Context(), mustHash(t, h, c.set), c.entered)
+			if c.same != (err == nil) || err != nil && auth.CodeOf(err) != auth.LoginFailed {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+// STD-P11, the part of hashing: NeedsRehash, and Verify with it, says so for each other scheme or cost.
+func TestNeedsRehash_STD_P11(t *testing.T) {
+	h := newHasher(t, cheap)
+	own := mustHash(t, h, "password")
+	for _, c := range []struct {
+		name, hash string
+		want       bool
+	}{
+		{"own", own, false},
+		{"other memory", "$argon2id$v=19$m=65536,t=3,p=1$MIIRqgvgQbgj220jfp0MPA$YfwJSVjtjSU0zzV/P3S9nnQ/USre2wvJMjfCIjrTQbg", true},
+		{"other time", strings.Replace(own, "t=3", "t=4", 1), true},
+		{"other lanes", strings.Replace(own, "p=1", "p=2", 1), true},
+		{"argon2i", strings.Replace(own, "argon2id", "argon2i", 1), true},
+		{"short salt", strings.Replace(own, "$"+strings.Split(own, "$")[4], "$c29tZXNhbHQ", 1), true},
+		{"short tag", own[:len(own)-21], true},
+		{"bcrypt", "$2b$12$bIRGj4QPPoSUMWsJE.4Pk.T1qTpDWz7HhMnuiQhGzGinKPsx/HQdq", true},
+		{"empty", "", true},
+		{"no hash", "password", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := h.NeedsRehash(c.hash); got != c.want {
+				t.Errorf("got %v", got)
+			}
+		})
+	}
+	dearer := newHasher(t, password.Config{Memory: 12 * 1024, Time: 4, Parallelism: 1})
+	if rehash, err := dearer.Verify(t.Context(), own, "password"); err != nil || !rehash {
+		t.Errorf("a hasher with t=4 and a hash with t=3: got %v, %v", rehash, err)
+	}
+	if rehash, err := dearer.Verify(t.Context(), own, "wrong"); err == nil || rehash {
+		t.Errorf("a wrong password: got %v, %v", rehash, err)
+	}
+}
+
+// STD-P12, ATK-L13: a stored hash that is malformed or dearer than the ceilings is refused before its
+// parameters are used: argon2 never sees them, and little is allocated. The login fails closed, with
+// the work of a wrong password.
+func TestVerify_STD_P12_ATK_L13_Refused(t *testing.T) {
+	const salt, tag = "MIIRqgvgQbgj220jfp0MPA", "YfwJSVjtjSU0zzV/P3S9nnQ/USre2wvJMjfCIjrTQbg"
+	argon := func(costs string) string { return "$argon2id$v=19$" + costs + "$" + salt + "$" + tag }
+	for _, c := range []struct{ name, hash string }{
+		{"m=4 GiB", argon("m=4194304,t=3,p=4")},
+		{"m=2^32-1", argon("m=4294967295,t=3,p=4")},
+		{"m=2^64", argon("m=18446744073709551616,t=3,p=4")},
+		{"m one over", argon("m=262145,t=3,p=4")},
+		{"m under 8p", argon("m=31,t=3,p=4")},
+		{"m=0", argon("m=0,t=3,p=4")},
+		{"m negative", argon("m=-1,t=3,p=4")},
+		{"m with a sign", argon("m=+65536,t=3,p=4")},
+		{"m with a zero", argon("m=065536,t=3,p=4")},
+		{"m hexadecimal", argon("m=0x10000,t=3,p=4")},
+		{"m empty", argon("m=,t=3,p=4")},
+		{"t=2^32-1", argon("m=65536,t=4294967295,p=4")},
+		{"t one over", argon("m=65536,t=17,p=4")},
+		{"t=0", argon("m=65536,t=0,p=4")},
+		{"p=0", argon("m=65536,t=3,p=0")},
+		{"p=255", argon("m=65536,t=3,p=255")},
+		{"p=256", argon("m=65536,t=3,p=256")},
+		{"p=260, 4 in a byte", argon("m=65536,t=3,p=260")},
+		{"costs in another order", argon("t=3,m=65536,p=4")},
+		{"a cost twice", argon("m=65536,m=8,t=3,p=4")},
+		{"a key id", argon("m=65536,t=3,p=4,keyid=Zm9v")},
+		{"no costs", argon("")},
+		{"version 16", strings.Replace(argon("m=65536,t=3,p=4"), "v=19", "v=16", 1)},
+		{"no version", strings.Replace(argon("m=65536,t=3,p=4"), "$v=19", "", 1)},
+		{"argon2d", strings.Replace(argon("m=65536,t=3,p=4"), "argon2id", "argon2d", 1)},
+		{"capital id", strings.Replace(argon("m=65536,t=3,p=4"), "argon2id", "Argon2id", 1)},
+		{"a line after", argon("m=65536,t=3,p=4") + "\n"},
+		{"a line break in the salt", strings.Replace(argon("m=65536,t=3,p=4"), "MIIR", "MI\nIR", 1)},
+		{"padding", argon("m=65536,t=3,p=4") + "="},
+		{"base64url", strings.Replace(argon("m=65536,t=3,p=4"), "/", "_", 1)},
+		{"stray bits", strings.TrimSuffix(argon("m=65536,t=3,p=4"), "g") + "h"},
+		{"no tag", strings.TrimSuffix(argon("m=65536,t=3,p=4"), tag)},
+		{"tag of 15 bytes", strings.TrimSuffix(argon("m=65536,t=3,p=4"), tag) + tag[:20]},
+		{"tag of 66 bytes", argon("m=65536,t=3,p=4") + tag + "AA"},
+		{"salt of 7 bytes", strings.Replace(argon("m=65536,t=3,p=4"), salt, "MIIRqgvgQQ", 1)},
+		{"salt of 66 bytes", strings.Replace(argon("m=65536,t=3,p=4"), salt, strings.Repeat("A", 88), 1)},
+		{"a seventh part", argon("m=65536,t=3,p=4") + "$"},
+		{"1 MiB", argon("m=65536,t=3,p=4") + strings.Repeat("A", 1<<20)},
+		{"many costs", argon(strings.Repeat(",", 1<<20))},
+		{"many parts", strings.Repeat("$", 1<<20)},
+		{"unknown id", "$6$rounds=5000$salt$digest"},
+		{"scrypt", "$scrypt$ln=16,r=8,p=1$aM15713r3Xsvxbi31lqr1Q$nFNh2CVHVjNldFVKDHDlm4CbdRSCdEBsjjJxD+iCs5E"},
+		{"Django's spelling", "argon2" + argon("m=65536,t=3,p=4")},
+		{"a password in the clear", "hunter2 in the clear"},
+		{"only a dollar", "$"},
+		{"bcrypt cost 31", "$2b$31$" + strings.Repeat("a", 53)},
+		{"bcrypt cost 17", "$2b$17$" + strings.Repeat("a", 53)},
+		{"bcrypt cost 3", "$2b$03$" + strings.Repeat("a", 53)},
+		{"bcrypt cost -1", "$2b$-1$" + strings.Repeat("a", 53)},
+		{"bcrypt cost of one digit", "$2b$9$" + strings.Repeat("a", 53)},
+		{"bcrypt too short", "$2b$10$" + strings.Repeat("a", 52)},
+		{"bcrypt too long", "$2b$10$" + strings.Repeat("a", 54)},
+		{"bcrypt with + in it", "$2b$10$" + strings.Repeat("+", 53)},
+		{"bcrypt, the broken 2x", "$2x$10$" + strings.Repeat("a", 53)},
+		{"bcrypt, unversioned", "$2$10$" + strings.Repeat("a", 53)},
+		{"bcrypt, a later version", "$2c$10$" + strings.Repeat("a", 53)},
+		{"bcrypt-sha256 version 3", "$bcrypt-sha256$v=3,t=2b,r=12$" + strings.Repeat("a", 22) + "$" + strings.Repeat("a", 31)},
+		{"bcrypt-sha256 cost 31", "$bcrypt-sha256$v=2,t=2b,r=31$" + strings.Repeat("a", 22) + "$" + strings.Repeat("a", 31)},
+		{"bcrypt-sha256 without cost", "$bcrypt-sha256$2b$" + strings.Repeat("a", 22) + "$" + strings.Repeat("a", 31)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := newHasher(t, cheap)
+			n := h.Observe(func(memory, time uint32, lanes uint8) []byte {
+				if memory != cheap.Memory || time != cheap.Time || lanes != cheap.Parallelism {
+					t.Errorf("argon2 was called with m=%d t=%d p=%d", memory, time, lanes)
+				}
+				return nil
+			})
+			rehash, err := h.Verify(t.Context(), c.hash, "password")
+			if !errors.Is(err, password.ErrHash) || auth.CodeOf(err) != auth.LoginFailed || rehash {
+				t.Errorf("got %v, %v", rehash, err)
+			}
+			if len(c.hash) > 1 && strings.Contains(fmt.Sprint(err), c.hash) {
+				t.Error("the error quotes the stored text")
+			}
+			if n.Argon2.Load() != 1 || n.Bcrypt.Load() != 0 {
+				t.Errorf("%d argon2 and %d bcrypt hashes, want one dummy", n.Argon2.Load(), n.Bcrypt.Load())
+			}
+			if n := allocated(50, func() { _, _, _ = password.Reread(c.hash) }); n > 4096 {
+				t.Errorf("parsing allocates %d bytes", n)
+			}
+		})
+	}
+}
+
+// allocated returns how many bytes one call of f allocates.
+func allocated(runs int, f func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range runs {
+		f()
+	}
+	runtime.ReadMemStats(&after)
+	return (after.TotalAlloc - before.TotalAlloc) / uint64(runs)
+}
+
+// Config.MaxMemory moves the one ceiling that an honest store may be above.
+func TestVerify_MaxMemory(t *testing.T) {
+	const dear = "$argon2id$v=19$m=524288,t=1,p=1$MIIRqgvgQbgj220jfp0MPA$YfwJSVjtjSU0zzV/P3S9nnQ/USre2wvJMjfCIjrTQbg"
+	c := cheap
+	for _, want := range []uint32{cheap.Memory, 524288} {
+		h := newHasher(t, c)
+		var got uint32
+		h.Observe(func(memory, _ uint32, _ uint8) []byte { got = max(got, memory); return nil })
+		_, err := h.Verify(t.Context(), dear, "password")
+		if auth.CodeOf(err) != auth.LoginFailed || got != want {
+			t.Errorf("MaxMemory %d: %v, computed with %d KiB, want %d", c.MaxMemory, err, got, want)
+		}
+		c.MaxMemory = 524288
+	}
+}
+
+func TestVerify_ContextEnded(t *testing.T) {
+	h := newHasher(t, cheap)
+	n := h.Observe(noWork)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 50 {
+		_, err := h.Verify(ctx, "", "password")
+		if auth.CodeOf(err) != auth.Busy || !errors.Is(err, context.Canceled) || n.Argon2.Load() != 0 {
+			t.Fatalf("Verify: got %v after %d hashes", err, n.Argon2.Load())
+		}
+	}
+	if _, err := h.Hash(ctx, "password"); auth.CodeOf(err) != auth.Busy || n.Argon2.Load() != 0 {
+		t.Errorf("Hash: got %v after %d hashes", err, n.Argon2.Load())
+	}
+}

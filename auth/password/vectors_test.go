@@ -1,0 +1,127 @@
+package password_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/doorward/doorward/auth"
+	"github.com/doorward/doorward/auth/password"
+)
+
+// Hashes that other systems made, each from the documentation or the tests of the library named.
+var vectors = []struct{ name, password, hash string }{
+	{"argon2-cffi README", "correct horse battery staple", "$argon2id$v=19$m=65536,t=3,p=4$MIIRqgvgQbgj220jfp0MPA$YfwJSVjtjSU0zzV/P3S9nnQ/USre2wvJMjfCIjrTQbg"},
+	{"argon2-cffi 19", "s3kr3tp4ssw0rd", "$argon2id$v=19$m=102400,t=2,p=8$tSm+JOWigOgPZx/g44K5fQ$WDyus6py50bVFIPkjA28lQ"},
+	{"argon2-cffi 16", "s3kr3tp4ssw0rd", "$argon2i$v=19$m=512,t=2,p=2$5VtWOO3cGWYQHEMaYGbsfQ$AcmqasQgW/wI6wAHAMk4aQ"},
+	{"reference argon2i", "password", "$argon2i$v=19$m=65536,t=2,p=4$c29tZXNhbHQ$IMit9qkFULCMA/ViizL57cnTLOa5DiVM9eMwpAvPwr4"},
+	{"reference argon2id", "password", "$argon2id$v=19$m=65536,t=2,p=4$c29tZXNhbHQ$GpZ3sK/oH9p7VIiV56G/64Zo/8GaUw434IimaPqxwCo"},
+	{"passlib argon2", "password", "$argon2i$v=19$m=512,t=2,p=2$aI2R0hpDyLm3ltLa+1/rvQ$LqPKjd6n8yniKtAithoR7A"},
+	{"passlib bcrypt, 2a", "U*U*U*U*", "$2a$05$c92SVSfjeiCD6F2nAD6y0uBpJDjdRkt0EgeC4/31Rf2LUZbDRDE.O"},
+	{"passlib bcrypt, 2a", "U*U***U", "$2a$05$WY62Xk2TXZ7EvVDQ5fmjNu7b0GEzSzUXUh2cllxJwhtOeMtWV3Ujq"},
+	{"crypt_blowfish", "U*U", "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"},
+	{"crypt_blowfish", "U*U*U", "$2a$05$XXXXXXXXXXXXXXXXXXXXXOAcXxm9kjPGEMsLznoKqmqw7tc8WCx4a"},
+	{"passlib bcrypt, 2b", "password", "$2b$12$bIRGj4QPPoSUMWsJE.4Pk.T1qTpDWz7HhMnuiQhGzGinKPsx/HQdq"},
+	{"passlib bcrypt, 2y", "password", "$2y$12$hXUrnqdq1RIIYZ2HPytIIe5lXdIvbhqrTvdPsSF7o.jFh817Z6lwm"},
+	{"passlib bcrypt_sha256, version 1", "password", "$bcrypt-sha256$2a,5$5Hg1DKFqPE8C2aflZ5vVoe$12BjNE0p7axMg55.Y/mHsYiVuFBDQyu"},
+	{"passlib bcrypt_sha256, version 1", "password", "$bcrypt-sha256$2b,5$5Hg1DKFqPE8C2aflZ5vVoe$12BjNE0p7axMg55.Y/mHsYiVuFBDQyu"},
+	{"passlib bcrypt_sha256, version 2", "password", "$bcrypt-sha256$v=2,t=2b,r=5$5Hg1DKFqPE8C2aflZ5vVoe$wOK1VFFtS8IGTrGa7.h5fs0u84qyPbS"},
+	{"passlib bcrypt_sha256, 75 bytes", long75, "$bcrypt-sha256$2b,5$X1g1nh3g0v4h6970O68cxe$021KLEif6epjot5yoxk0m8I0929ohEa"},
+	{"passlib bcrypt_sha256, 75 bytes", long75, "$bcrypt-sha256$v=2,t=2b,r=5$X1g1nh3g0v4h6970O68cxe$CBF9csfEdW68xv3DwE6xSULXMtqEFP."},
+}
+
+var long75 = strings.Repeat("abc123", 12) + "qwr"
+
+func TestVerify_Vectors(t *testing.T) {
+	for _, v := range vectors {
+		t.Run(v.name, func(t *testing.T) {
+			h := newHasher(t, cheap)
+			rehash, err := h.Verify(t.Context(), v.hash, v.password)
+			if err != nil || !rehash {
+				t.Errorf("got %v, %v", rehash, err)
+			}
+			if strings.Contains(v.hash, "$12$") {
+				return // dear, and the way to fail is the same at cost 5
+			}
+			if _, err := h.Verify(t.Context(), v.hash, v.password+"x"); !errors.Is(err, auth.LoginFailed) || errors.Is(err, password.ErrHash) {
+				t.Errorf("a wrong password: got %v", err)
+			}
+			at, first := len(v.hash)-22, "A"
+			if v.hash[at:][:1] == first {
+				first = "B"
+			}
+			other := v.hash[:at] + first + v.hash[at+1:]
+			if _, err := h.Verify(t.Context(), other, v.password); err == nil {
+				t.Error("a changed digest verifies")
+			}
+		})
+	}
+}
+
+// What argon2 writes again is what was read: one hash has one spelling, and Hash writes argon2-cffi's.
+func TestEncode_Vectors(t *testing.T) {
+	for _, v := range vectors {
+		if again, _, err := password.Reread(v.hash); err != nil || again != v.hash && again != "" {
+			t.Errorf("%s: got %q, %v", v.name, again, err)
+		}
+	}
+}
+
+// STD-P05, ATK-L12: bcrypt reads 72 bytes, and x/crypto's comparison ignores the rest. A longer
+// password is refused by a typed error, also when its first 72 bytes are right, unless the named
+// option asks for the cut that an earlier system made.
+func TestVerify_STD_P05_ATK_L12_Bcrypt72(t *testing.T) {
+	// bcrypt of cost 4 of 72 bytes "0123456789..." (passlib's test for the wraparound bug).
+	const hash = "$2a$04$R1lJ2gkNaoPGdafE.H.16.1MKHPvmKwryeulRe225LKProWYwt9Oi"
+	right := strings.Repeat("0123456789", 26)[:72]
+	// é takes two bytes, of which bcrypt reads one.
+	across := right[:71] + "é"
+
+	strict := newHasher(t, cheap)
+	loose := cheap
+	loose.AllowBcryptTruncation = true
+	cuts := newHasher(t, loose)
+	for _, c := range []struct {
+		name, password string
+		strict         error
+		truncated      bool
+	}{
+		{"72 bytes", right, nil, true},
+		{"72 bytes and one more", right + "x", password.ErrTooLong, true},
+		{"72 bytes and a long suffix", strings.Repeat("0123456789", 26)[:255], password.ErrTooLong, true},
+		{"a character across byte 72", across, password.ErrTooLong, false},
+		{"72 wrong bytes and one more", strings.Repeat("x", 73), password.ErrTooLong, false},
+		{"71 bytes", right[:71], auth.LoginFailed, false},
+		{"73 bytes in NFD, 72 in NFC", right[:70] + "e\u0301", auth.LoginFailed, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := strict.Verify(t.Context(), hash, c.password)
+			if c.strict == nil && err != nil || c.strict != nil && (!errors.Is(err, c.strict) || auth.CodeOf(err) != auth.LoginFailed) {
+				t.Errorf("got %v", err)
+			}
+			if c.strict == auth.LoginFailed && errors.Is(err, password.ErrTooLong) {
+				t.Errorf("got %v for %d bytes", err, len(c.password))
+			}
+			if _, err := cuts.Verify(t.Context(), hash, c.password); c.truncated != (err == nil) || errors.Is(err, password.ErrTooLong) {
+				t.Errorf("with AllowBcryptTruncation: got %v", err)
+			}
+		})
+	}
+	// argon2id reads all of it.
+	text := mustHash(t, strict, right)
+	if _, err := strict.Verify(t.Context(), text, right+"x"); auth.CodeOf(err) != auth.LoginFailed {
+		t.Errorf("argon2id with a suffix: got %v", err)
+	}
+}
+
+// ATK-L11: bcrypt repeats the password with a NUL between, so the hash of "a" fits "a\x00a" too.
+func TestVerify_ATK_L11_BcryptRepeats(t *testing.T) {
+	const hash = "$2a$10$k87L/MF28Q673VKh8/cPi.SUl7MU/rWuSiIDDFayrKk/1tBsSQu4u" // of "a", from jBCrypt
+	h := newHasher(t, cheap)
+	if _, err := h.Verify(t.Context(), hash, "a"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.Verify(t.Context(), hash, "a\x00a"); auth.CodeOf(err) != auth.LoginFailed {
+		t.Errorf("got %v", err)
+	}
+}
