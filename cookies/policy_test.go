@@ -1,8 +1,8 @@
 package cookies_test
 
 import (
-	"fmt"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
