@@ -66,6 +66,9 @@ func IgnoreOutage(l List) List {
 
 type ignoreOutage struct{ List }
 
+// Unwrap returns the list itself. Package session looks for it, to see that tokens and sessions share one.
+func (i ignoreOutage) Unwrap() List { return i.List }
+
 func (i ignoreOutage) Check(ctx context.Context, p *auth.Principal) error {
 	err := i.List.Check(ctx, p)
 	if err == nil || auth.CodeOf(err) != auth.StoreUnavailable || errors.Is(err, ErrUnreadable) || ctx.Err() != nil {

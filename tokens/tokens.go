@@ -146,6 +146,10 @@ func New(c Config) (*Tokens, error) {
 	return t, nil
 }
 
+// Config returns the settings in force, defaults filled in, for a package that issues through t and has to
+// know whose tokens they are, under which keys, and which list may end them.
+func (t *Tokens) Config() Config { return t.c }
+
 func checkName(s string) error {
 	switch {
 	case s == "":
