@@ -20,3 +20,6 @@ func RingFind(ctx context.Context, k *Keyring, id string) (any, error) {
 	}
 	return found, nil
 }
+
+// Remembered is how many derived keys a root keeps.
+func Remembered(k Key) int { return len(*k.k.root.known.Load()) }

@@ -126,7 +126,7 @@ func TestKeyMaterialThatDoesNotFit(t *testing.T) {
 		{"curve alone", "ES256", &ecdsa.PrivateKey{PublicKey: ecdsa.PublicKey{Curve: elliptic.P256()}}},
 		{"P-384", "ES256", p384}, {"P-256", "ES384", p256}, {"P-384 public", "ES256", &p384.PublicKey},
 		{"a point off the curve", "ES256", &off}, {"halves of two keys", "ES256", &stranger},
-		{"short", "EdDSA", ed[:63]}, {"short public", "EdDSA", ed25519.PublicKey(ed[:31])}, {"bytes", "EdDSA", []byte(ed)},
+		{"short", "EdDSA", ed[:63]}, {"shorter than a seed", "EdDSA", make(ed25519.PrivateKey, 10)}, {"short public", "EdDSA", ed25519.PublicKey(ed[:31])}, {"bytes", "EdDSA", []byte(ed)},
 		{"halves of two keys", "EdDSA", ed25519.PrivateKey(append(ed.Seed(), other[32:]...))},
 		{"an EC key", "EdDSA", p256}, {"an EC signer", "EdDSA", opaque{p256}}, {"Ed25519", "ES256", ed},
 		{"an EC signer", "ES256", opaque{p256}}, {"an RSA signer", "PS256", opaque{rsa3072()}},
@@ -178,6 +178,13 @@ func TestKeyIsACopy(t *testing.T) {
 			after := must(tokens.SignWith(c.key, "text", "access", issuer))
 			if err := tokens.VerifyWith(c.key, "text", after, "access", issuer); err != nil {
 				t.Errorf("it signs something else: %v", err)
+			}
+			if c.name != "root" {
+				return
+			}
+			// A use that was not derived before.
+			if got := must(tokens.SignWith(c.key, "text", "other", issuer)); !bytes.Equal(got, must(tokens.SignWith(tokens.FromSecret(rootSecret), "text", "other", issuer))) {
+				t.Error("it derives from something else")
 			}
 		})
 	}

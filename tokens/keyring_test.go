@@ -238,6 +238,9 @@ func TestDerive(t *testing.T) {
 		if derive("", "https://0.example.com", "csrf") != first {
 			t.Error("the key has changed")
 		}
+		if n := tokens.Remembered(newer); n > 256 {
+			t.Errorf("%d keys are kept", n)
+		}
 	})
 	if n := testing.AllocsPerRun(100, func() { _, _, _ = ring.Derive("", issuer, "csrf") }); n > 1 {
 		t.Errorf("%v allocations", n)

@@ -295,6 +295,9 @@ func TestRemoteOutage(t *testing.T) {
 		if o.asked() != 2 {
 			t.Errorf("%d fetches", o.asked())
 		}
+		o.set(500, "")
+		clk.t = noon.Add(-2 * time.Hour)
+		wantCode(t, ring, k.ID(), auth.StoreUnavailable, "got status 500")
 	})
 }
 
