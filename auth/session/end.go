@@ -1,0 +1,129 @@
+package session
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/doorward/doorward/auth"
+)
+
+// Ended means ended: when one of the calls here has returned nil, no access token or refresh token of what it
+// named is accepted any more, on any node. After any other error call again.
+
+// Logout ends the session of a refresh token, whatever its generation, and whether or not the access token has
+// expired. Twice is nil. A text that is no refresh token of ours is auth.TokenInvalid.
+func (s *Sessions) Logout(ctx context.Context, refresh string) error {
+	shown, err := s.open(refresh)
+	if err != nil {
+		return err
+	}
+	_, err = s.c.Store.End(ctx, shown.owner, shown.id)
+	s.tell(ctx, "logout", "", shown.owner, shown.id, auth.Client{}, err)
+	return err
+}
+
+// End ends one session of the subject. Another subject's is auth.NotFound, as is one that is not there.
+func (s *Sessions) End(ctx context.Context, tenant, subject, id string) error {
+	o := Owner{s.issuer, tenant, subject}
+	if subject == "" || !isID(id) {
+		return fmt.Errorf("%w: no session has such an id", auth.NotFound)
+	}
+	ended, err := s.c.Store.End(ctx, o, id)
+	if err == nil && len(ended) == 0 {
+		return fmt.Errorf("%w: the subject has no such session", auth.NotFound)
+	}
+	s.tell(ctx, "end", "", o, id, auth.Client{}, err)
+	return err
+}
+
+// EndAll ends every session of the subject, and every login under way that read its version before: for
+// logout everywhere, and after a change of credential or a lock-out, when Subjects.Load already says so.
+// An unknown subject is auth.NotFound; sessions that it left behind are ended all the same.
+func (s *Sessions) EndAll(ctx context.Context, tenant, subject string) error {
+	return s.endAll(ctx, Owner{s.issuer, tenant, subject}, "")
+}
+
+// EndOthers is [Sessions.EndAll], but for the session of this id. Its access tokens are stale, and its next
+// refresh gets it new ones.
+func (s *Sessions) EndOthers(ctx context.Context, tenant, subject, id string) error {
+	if !isID(id) {
+		return fmt.Errorf("%w: no session has such an id", auth.NotFound)
+	}
+	return s.endAll(ctx, Owner{s.issuer, tenant, subject}, id)
+}
+
+// endAll raises the numbers first: from then on no refresh passes and no login that read the older version
+// begins, so that what EndBelow does not find cannot come to life behind it.
+func (s *Sessions) endAll(ctx context.Context, o Owner, except string) error {
+	version, err := s.raise(ctx, o, true, except)
+	if err == nil {
+		_, err = s.c.Store.EndBelow(ctx, o, version, except)
+	} else if auth.CodeOf(err) == auth.LoginFailed {
+		err = s.endLeftovers(ctx, o, err)
+	}
+	s.tell(ctx, "end_all", "", o, except, auth.Client{}, err)
+	return err
+}
+
+// endLeftovers is for a subject without numbers: what it has is ended one by one. A login that is under way may
+// slip through to its first refresh, so the answer stays an error.
+func (s *Sessions) endLeftovers(ctx context.Context, o Owner, gone error) error {
+	rows, err := s.c.Store.List(ctx, o)
+	if err == nil && len(rows) > 0 {
+		ids := make([]string, len(rows))
+		for i, row := range rows {
+			ids[i] = row.ID
+		}
+		_, err = s.c.Store.End(ctx, o, ids...)
+	}
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("%w: %w", auth.NotFound, gone)
+}
+
+// Renew makes the subject's access tokens stale: each session goes on, and its next refresh has today's roles. Call
+// it after a change of roles or tenant.
+func (s *Sessions) Renew(ctx context.Context, tenant, subject string) error {
+	o := Owner{s.issuer, tenant, subject}
+	version, err := s.raise(ctx, o, false, "")
+	if err == nil {
+		err = s.c.Store.Revocations().Revoke(ctx, auth.Revocation{Issuer: o.Issuer, Tenant: o.Tenant, Subject: o.Subject, Below: version})
+	} else if auth.CodeOf(err) == auth.LoginFailed {
+		err = fmt.Errorf("%w: %w", auth.NotFound, err)
+	}
+	s.tell(ctx, "renew", "", o, "", auth.Client{}, err)
+	return err
+}
+
+func (s *Sessions) raise(ctx context.Context, o Owner, end bool, except string) (int64, error) {
+	if o.Subject == "" {
+		return 0, fmt.Errorf("%w: session: got no subject", auth.LoginFailed)
+	}
+	version, err := s.c.Subjects.Raise(ctx, o.Tenant, o.Subject, end, except)
+	if err == nil && version < 1 {
+		return 0, fmt.Errorf("session: Subjects.Raise returned version %d, expected 1 or more", version)
+	}
+	return version, subjectError(err)
+}
+
+// List returns the subject's live sessions, the last used first. A subject that is gone has none.
+func (s *Sessions) List(ctx context.Context, tenant, subject string) ([]Session, error) {
+	o := Owner{s.issuer, tenant, subject}
+	sub, err := s.load(ctx, o)
+	if auth.CodeOf(err) == auth.LoginFailed {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	rows, err := s.c.Store.List(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	// A login that raced with an ending may have left a row that no refresh will believe.
+	rows = slices.DeleteFunc(rows, func(row Session) bool { return !sub.spares(row.ID, row.Version) })
+	slices.SortFunc(rows, func(a, b Session) int { return cmp.Or(b.Used.Compare(a.Used), cmp.Compare(a.ID, b.ID)) })
+	return rows, nil
+}

@@ -1,0 +1,263 @@
+package session
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/doorward/doorward/auth"
+	"github.com/doorward/doorward/revocation"
+)
+
+// Memory is a [Store] and a [VersionStore] for one process. What it holds dies with the process, as does the
+// epoch of its list. It judges by Go's monotonic clock.
+type Memory struct {
+	list *revocation.Memory
+
+	// mu makes each method one step. An ending goes on the list before the row goes: a verifier does not
+	// take this lock, and must never see the row's child alive and the list without the entry.
+	mu      sync.Mutex
+	rows    map[string]*Session           // by id; replaced ones too
+	owners  map[Owner]map[string]*Session // those that are not replaced
+	numbers map[Owner]Numbers
+}
+
+// NewMemory returns an empty store that ends sessions on list.
+func NewMemory(list *revocation.Memory) *Memory {
+	return &Memory{list: list, rows: map[string]*Session{}, owners: map[Owner]map[string]*Session{}, numbers: map[Owner]Numbers{}}
+}
+
+// Revocations implements [Store].
+func (m *Memory) Revocations() revocation.List {
+	if m.list == nil {
+		return nil
+	}
+	return m.list
+}
+
+// Create implements [Store]. Each call also looks at a few rows for some that are over, so that the memory of
+// sessions that nobody asks for again is given back.
+func (m *Memory) Create(ctx context.Context, c Creation) (Result, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	epoch, err := m.list.Epoch(ctx)
+	if err != nil || epoch != c.Session.Epoch {
+		return Result{Outcome: OtherEpoch, Epoch: epoch}, err
+	}
+	now := time.Now()
+	row := clone(c.Session)
+	if m.rows[row.ID] != nil {
+		return Result{}, fmt.Errorf("session: the id %q is there already", row.ID)
+	}
+	if c.Replaces != "" {
+		old := m.live(row.Owner, c.Replaces, now)
+		if old == nil || old.Replaced {
+			return Result{Outcome: Gone, Epoch: epoch}, nil
+		}
+		if err := m.revoke(ctx, old); err != nil {
+			return Result{}, err
+		}
+		m.disown(old)
+		old.Replaced, old.Until, old.IdleUntil = true, now.Add(c.Grace), now.Add(c.Grace)
+	}
+	row.Generation, row.From, row.Created, row.Used = 1, 1, now, now
+	row.GraceUntil, row.Late, row.Replaced = time.Time{}, false, false
+	row.Until, row.IdleUntil = now.Add(c.Absolute), now.Add(min(row.Idle, c.Absolute))
+	ended, err := m.makeRoom(ctx, row.Owner, c.Max-1, now)
+	if err != nil {
+		return Result{}, err
+	}
+	m.rows[row.ID] = &row
+	own := m.owners[row.Owner]
+	if own == nil {
+		own = map[string]*Session{}
+		m.owners[row.Owner] = own
+	}
+	own[row.ID] = &row
+	m.sweep(now)
+	return Result{Outcome: Created, Epoch: epoch, Session: clone(row), Ended: ended}, nil
+}
+
+// makeRoom drops what is over, then ends the oldest until most are left.
+func (m *Memory) makeRoom(ctx context.Context, o Owner, most int, now time.Time) (ended []string, err error) {
+	var live []*Session
+	for _, row := range m.owners[o] {
+		if over(row, now) {
+			m.forget(row)
+		} else {
+			live = append(live, row)
+		}
+	}
+	slices.SortFunc(live, func(a, b *Session) int { return a.Until.Compare(b.Until) })
+	for ; len(live) > most; live = live[1:] {
+		if err := m.end(ctx, live[0]); err != nil {
+			return ended, err
+		}
+		ended = append(ended, live[0].ID)
+	}
+	return ended, nil
+}
+
+// sweep looks at more rows than a Create adds, so that those that are over stay a small part.
+func (m *Memory) sweep(now time.Time) {
+	looked := 0
+	for _, row := range m.rows { // begins anywhere
+		if over(row, now) {
+			m.forget(row)
+		}
+		if looked++; looked == 4 {
+			return
+		}
+	}
+}
+
+// Rotate implements [Store].
+func (m *Memory) Rotate(ctx context.Context, r Rotation) (Result, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	epoch, err := m.list.Epoch(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	row := m.rows[r.ID]
+	if epoch != r.Epoch {
+		return Result{Outcome: OtherEpoch, Epoch: epoch}, nil
+	}
+	if row == nil || row.Owner != r.Owner {
+		return Result{Outcome: Gone, Epoch: epoch}, nil
+	}
+	next, outcome := r.Judge(*row, epoch, time.Now())
+	switch {
+	case r.Lend:
+	case outcome == Rotated, outcome == RolledBack, outcome == Late:
+		*row = next
+	case outcome == Gone, outcome == Reused:
+		err = m.end(ctx, row)
+	}
+	return Result{Outcome: outcome, Epoch: epoch, Session: clone(next)}, err
+}
+
+// End implements [Store].
+func (m *Memory) End(ctx context.Context, o Owner, ids ...string) (ended []string, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	for _, id := range ids {
+		row := m.rows[id]
+		switch {
+		case row == nil:
+			err = m.revoke(ctx, &Session{Owner: o, ID: id})
+		case row.Owner != o:
+			continue
+		default:
+			alive := !row.Replaced && !over(row, now)
+			if err = m.end(ctx, row); err == nil && alive {
+				ended = append(ended, id)
+			}
+		}
+		if err != nil {
+			return ended, err
+		}
+	}
+	return ended, nil
+}
+
+// EndBelow implements [Store].
+func (m *Memory) EndBelow(ctx context.Context, o Owner, version int64, except string) (ended []string, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	if err := m.list.Revoke(ctx, auth.Revocation{Issuer: o.Issuer, Tenant: o.Tenant, Subject: o.Subject, Below: version}); err != nil {
+		return nil, err
+	}
+	for id, row := range m.owners[o] {
+		if row.Version >= version || id == except {
+			continue
+		}
+		if !over(row, now) {
+			ended = append(ended, id)
+		}
+		if err := m.end(ctx, row); err != nil {
+			return ended, err
+		}
+	}
+	return ended, nil
+}
+
+// List implements [Store].
+func (m *Memory) List(_ context.Context, o Owner) (rows []Session, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	for _, row := range m.owners[o] {
+		if !over(row, now) {
+			rows = append(rows, clone(*row))
+		}
+	}
+	return rows, nil
+}
+
+// Numbers implements [VersionStore].
+func (m *Memory) Numbers(_ context.Context, o Owner) (Numbers, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.numbers[o], nil
+}
+
+// Raise implements [VersionStore].
+func (m *Memory) Raise(_ context.Context, o Owner, end bool, except string) (Numbers, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := m.numbers[o]
+	n.Version++
+	if end {
+		n.EndedBelow, n.Except = n.Version, except
+	}
+	m.numbers[o] = n
+	return n, nil
+}
+
+func over(row *Session, now time.Time) bool {
+	return !now.Before(row.IdleUntil) || !now.Before(row.Until)
+}
+
+// live returns the owner's row if it is not over.
+func (m *Memory) live(o Owner, id string, now time.Time) *Session {
+	if row := m.rows[id]; row != nil && row.Owner == o && !over(row, now) {
+		return row
+	}
+	return nil
+}
+
+func (m *Memory) end(ctx context.Context, row *Session) error {
+	if err := m.revoke(ctx, row); err != nil {
+		return err
+	}
+	m.forget(row)
+	return nil
+}
+
+func (m *Memory) revoke(ctx context.Context, row *Session) error {
+	return m.list.Revoke(ctx, auth.Revocation{Issuer: row.Issuer, Tenant: row.Tenant, Subject: row.Subject, Session: row.ID})
+}
+
+func (m *Memory) forget(row *Session) {
+	delete(m.rows, row.ID)
+	m.disown(row)
+}
+
+func (m *Memory) disown(row *Session) {
+	if own := m.owners[row.Owner]; own != nil {
+		if delete(own, row.ID); len(own) == 0 {
+			delete(m.owners, row.Owner)
+		}
+	}
+}
+
+// clone shares no slice: what a caller does to its copy is not to reach the store.
+func clone(s Session) Session {
+	s.Methods = slices.Clone(s.Methods)
+	return s
+}

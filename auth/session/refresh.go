@@ -1,0 +1,179 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/doorward/doorward/auth"
+)
+
+// lentLife is how long a lent access token works: long enough for the request that it was lent to.
+const lentLife = time.Minute
+
+// Refresh exchanges a refresh token for a new pair, with the subject's roles of today. It is for the refresh
+// endpoint. A token that is repeated within the grace time gets the same refresh token again: racing tabs and
+// lost answers cost nothing. One that is older was stolen, or its child was: the session ends, and the
+// answer is auth.RefreshReused. Other answers:
+//
+//	auth.TokenInvalid      no refresh token of ours, or of another device (see [Bind]); found without I/O, or nothing changed
+//	auth.TokenRevoked      the session, or its subject, is over
+//	auth.TokenExpired      not now: a key that this node does not know, or a session just replaced by a step-up. Nothing changed
+//	auth.StoreUnavailable  an outage: nothing is lost, repeat the same token
+//
+// Nothing but the swap itself uses the token up: the subject is loaded, and what could fail is tried, before it.
+func (s *Sessions) Refresh(ctx context.Context, refresh string, from auth.Client) (*auth.Pair, error) {
+	return s.exchange(ctx, refresh, from, Rotation{})
+}
+
+// RefreshCookie is [Sessions.Refresh] for a token that the browser sent by itself with any request. An idle tab's
+// slow upload carries the parent of a token that another tab has rotated meanwhile. So the first late showing
+// of exactly the parent is recorded and answers auth.TokenExpired; the second, and anything older, ends the session.
+func (s *Sessions) RefreshCookie(ctx context.Context, refresh string, from auth.Client) (*auth.Pair, error) {
+	return s.exchange(ctx, refresh, from, Rotation{Lenient: true})
+}
+
+// Lend returns an access token for one request, good for a minute, and no refresh token. It is for requests that
+// another site may have caused: nothing is rotated, nothing ends. A token that was rotated, beyond the grace time,
+// answers auth.TokenExpired; for other answers see [Sessions.Refresh].
+func (s *Sessions) Lend(ctx context.Context, refresh string, from auth.Client) (*auth.Pair, error) {
+	return s.exchange(ctx, refresh, from, Rotation{Lend: true})
+}
+
+func (s *Sessions) exchange(ctx context.Context, refresh string, from auth.Client, r Rotation) (*auth.Pair, error) {
+	shown, err := s.open(refresh)
+	if err != nil {
+		return nil, err
+	}
+	r.Owner, r.ID, r.Generation = shown.owner, shown.id, shown.generation
+	r.Grace, r.EndOnOtherEpoch, r.Binding = s.c.Grace, s.c.EndOnOtherEpoch, bindingOf(ctx)
+	r.Client, r.Device = client(from), device(from.UserAgent)
+	pair, outcome, err := s.rotate(ctx, &r)
+	switch {
+	case auth.CodeOf(err) == auth.LoginFailed && r.Lend:
+		err = fmt.Errorf("%w: %w", auth.TokenRevoked, err)
+	case auth.CodeOf(err) == auth.LoginFailed:
+		// The subject is gone for good, so the session is, and its access tokens with it.
+		_, failed := s.c.Store.End(ctx, r.Owner, r.ID)
+		err = errors.Join(fmt.Errorf("%w: %w", auth.TokenRevoked, err), failed)
+	}
+	name, told := "refresh", string(outcome)
+	switch outcome {
+	case Rotated, Lent:
+		told = ""
+	case Reused:
+		name, told = "reuse", ""
+	case RolledBack:
+		name, told = "rollback", ""
+	}
+	if outcome != Lent {
+		s.tell(ctx, name, told, r.Owner, r.ID, r.Client, err)
+	}
+	return pair, err
+}
+
+// rotate loads the subject, asks the store, and starts once more where the list has begun an epoch meanwhile:
+// a version that was read before that must not be believed after it.
+func (s *Sessions) rotate(ctx context.Context, r *Rotation) (*auth.Pair, Outcome, error) {
+	var key []byte
+	var err error
+	if r.KeyID, key, err = s.keys.Derive("", s.issuer, usage); err != nil {
+		return nil, "", err
+	}
+	for range maxTries {
+		at := s.now() // before the subject is read: the token must not outlive an ending in between
+		r.Epoch = s.known()
+		sub, err := s.load(ctx, r.Owner)
+		if err != nil {
+			return nil, "", err
+		}
+		r.Numbers = sub.Numbers
+		if err := s.rehearse(at, r, sub); err != nil {
+			return nil, "", err
+		}
+		res, err := s.c.Store.Rotate(ctx, *r)
+		if err != nil {
+			return nil, "", err
+		}
+		s.learn(res.Epoch)
+		if res.Outcome == OtherEpoch {
+			continue
+		}
+		if err := refusal(res.Outcome); err != nil {
+			return nil, res.Outcome, err
+		}
+		pair, err := s.pair(at, r, key, res, sub)
+		return pair, res.Outcome, err
+	}
+	return nil, "", errEpochs
+}
+
+// rehearse makes a token as large as any of the subject's before the swap: what cannot be minted (roles too
+// many for a token, claims of a wrong type) must not use the refresh token up.
+func (s *Sessions) rehearse(at time.Time, r *Rotation, sub Subject) error {
+	if r.Epoch == "" || r.Lend {
+		return nil
+	}
+	row := Session{Owner: r.Owner, ID: r.ID, AuthTime: at, ClientID: strings.Repeat("-", maxClientID), Methods: widest}
+	_, _, err := s.c.Tokens.Issue(s.c.Tokens.StampAt(at, r.Epoch), s.principal(row, sub))
+	return err
+}
+
+var widest = func() (methods []string) {
+	for range maxMethods {
+		methods = append(methods, strings.Repeat("-", maxMethod))
+	}
+	return methods
+}()
+
+func refusal(o Outcome) error {
+	switch o {
+	case Rotated, RolledBack, Replayed, Lent:
+		return nil
+	case Reused:
+		return fmt.Errorf("%w: an old refresh token was shown; the session was ended", auth.RefreshReused)
+	case Gone:
+		return fmt.Errorf("%w: the session is over", auth.TokenRevoked)
+	case Late:
+		return fmt.Errorf("%w: the refresh token was rotated", auth.TokenExpired)
+	case Replaced:
+		return fmt.Errorf("%w: the session was replaced by another", auth.TokenExpired)
+	case Unbound:
+		return fmt.Errorf("%w: the session is bound to another device", auth.TokenInvalid)
+	}
+	return fmt.Errorf("session: the store answered Rotate with %q", o)
+}
+
+// pair mints what the outcome allows. The child is made under the row's key, which is not ours when another
+// node made the swap.
+func (s *Sessions) pair(at time.Time, r *Rotation, key []byte, res Result, sub Subject) (*auth.Pair, error) {
+	row := res.Session
+	if now := s.now(); !row.Until.After(now.Add(time.Second)) {
+		// Over by our clock, if not yet by the store's: there is no whole second left to mint for.
+		return nil, fmt.Errorf("%w: the session is over", auth.TokenRevoked)
+	}
+	p := s.principal(row, sub)
+	if res.Outcome == Lent {
+		if end := at.Add(lentLife); end.Before(p.Expires) {
+			p.Expires = end
+		}
+	}
+	pair := &auth.Pair{Session: row.ID}
+	var err error
+	if pair.Access, pair.AccessExpires, err = s.c.Tokens.Issue(s.c.Tokens.StampAt(at, res.Epoch), p); err != nil {
+		return nil, err
+	}
+	if res.Outcome == Lent {
+		return pair, nil
+	}
+	if row.KeyID != r.KeyID {
+		if _, key, err = s.keys.Derive(row.KeyID, s.issuer, usage); err != nil {
+			return nil, fmt.Errorf("%w: the child's key is not one of this node's: %v", auth.TokenExpired, err)
+		}
+	}
+	pair.Refresh, err = s.seal(presented{row.Owner, row.ID, row.Generation}, row.KeyID, key)
+	pair.RefreshUntil = row.IdleUntil
+	return pair, err
+}
