@@ -25,6 +25,8 @@ const anything = "anything"
 // package. Database drivers stand in no row but example's: a user who brings none links none.
 var mayImport = map[string][]string{
 	"auth":                {},
+	"auth/session":        {"auth", "tokens", "revocation", "github.com/mileusna/useragent"},
+	"auth/storetest":      {"auth", "auth/session"},
 	"auth/password":       {"auth", "golang.org/x/crypto", "golang.org/x/text"},
 	"cookies":             {"auth"},
 	"tokens":              {"auth", "github.com/golang-jwt/jwt/v5", "github.com/go-json-experiment/json", "github.com/maypok86/otter/v2"},

@@ -1,0 +1,165 @@
+package storetest
+
+import (
+	"crypto/rand"
+	"slices"
+	"sync"
+
+	"github.com/doorward/doorward/auth"
+	"github.com/doorward/doorward/auth/session"
+)
+
+func end(k *kit) {
+	one, two, three := k.at5(), k.create(), k.create()
+	if ended := k.end(k.owner, one.ID); !slices.Equal(ended, []string{one.ID}) {
+		k.Errorf("got %v", ended)
+	}
+	k.wantEnded(one)
+	if ended := k.end(k.owner, one.ID); len(ended) > 0 {
+		k.Errorf("twice: got %v", ended)
+	}
+	k.wantAlive(two)
+	if ended := k.end(k.owner, two.ID, one.ID, three.ID); len(ended) != 2 {
+		k.Errorf("got %v, expected two of three", ended)
+	}
+	k.wantEnded(two)
+	k.wantEnded(three)
+	if ended := k.end(k.owner); len(ended) > 0 {
+		k.Errorf("of none: got %v", ended)
+	}
+	k.rotate(session.Gone, k.showing(one, 5)) // no write revives it
+	k.rotate(session.Gone, k.showing(one, 9))
+	k.wantEnded(one)
+}
+
+// An id of another's must not even go on the list: that would end its access tokens.
+func endAnothers(k *kit) {
+	row := k.create()
+	for _, o := range []session.Owner{
+		{Issuer: row.Issuer, Tenant: row.Tenant, Subject: "eve"},
+		{Issuer: row.Issuer, Tenant: "other", Subject: row.Subject},
+		{Issuer: "https://other.example", Tenant: row.Tenant, Subject: row.Subject},
+	} {
+		if ended := k.end(o, row.ID); len(ended) > 0 {
+			k.Errorf("%v ended %v", o, ended)
+		}
+	}
+	k.wantAlive(row)
+	k.rotate(session.Rotated, k.showing(row, 1))
+}
+
+// [deleted, crashed, retry finds nothing: the access token lives]
+func endMissing(k *kit) {
+	row := k.login().Session
+	if ended := k.end(k.owner, row.ID); len(ended) > 0 {
+		k.Errorf("got %v", ended)
+	}
+	k.wantAccess(row, math53, auth.TokenRevoked)
+}
+
+func endBelow(k *kit) {
+	version := func(v int64) func(*session.Creation) {
+		return func(c *session.Creation) { c.Session.Version = v }
+	}
+	two, three, spared, four := k.create(version(2)), k.create(version(3)), k.create(version(1)), k.create(version(4))
+	bob := k.create(version(1), func(c *session.Creation) { c.Session.Subject = "bob" })
+	ended, err := k.store.EndBelow(k.Context(), k.owner, 4, spared.ID)
+	if slices.Sort(ended); err != nil || !slices.Equal(ended, slices.Sorted(slices.Values([]string{two.ID, three.ID}))) {
+		k.Fatalf("got %v, %v", ended, err)
+	}
+	for range 2 {
+		k.wantEnded(two)
+		k.wantEnded(three)
+		for _, row := range []session.Session{spared, four} {
+			k.wantAlive(row)
+			k.wantAccess(row, 3, auth.TokenExpired) // stale, the spared one's too: they refresh
+			k.wantAccess(row, 4, "")
+		}
+		k.wantAlive(bob)
+		k.wantAccess(bob, 1, "")
+		if ended, err = k.store.EndBelow(k.Context(), k.owner, 4, spared.ID); err != nil || len(ended) > 0 {
+			k.Fatalf("again: got %v, %v", ended, err)
+		}
+	}
+	if got := k.rotate(session.Rotated, k.showing(spared, 1)); got.Version != 1 {
+		k.Errorf("the spared one was re-stamped with version %d", got.Version)
+	}
+	if ended, err = k.store.EndBelow(k.Context(), k.owner, 5, ""); err != nil || len(ended) != 2 {
+		k.Errorf("all: got %v, %v", ended, err)
+	}
+	k.wantEnded(spared)
+	k.wantEnded(four)
+	// Without a session the minimum is published all the same: a login that is under way has an access token.
+	carol := session.Session{Owner: session.Owner{Issuer: k.owner.Issuer, Subject: "carol"}, ID: rand.Text()}
+	if ended, err = k.store.EndBelow(k.Context(), carol.Owner, 7, ""); err != nil || len(ended) > 0 {
+		k.Errorf("no session: got %v, %v", ended, err)
+	}
+	k.wantAccess(carol, 6, auth.TokenExpired)
+	k.wantAccess(carol, 7, "")
+}
+
+// owners demands that no two owners share anything, however their names look when written behind each other.
+func owners(k *kit) {
+	all := []session.Owner{
+		{Issuer: "i", Tenant: "", Subject: "ab"}, {Issuer: "i", Tenant: "a", Subject: "b"}, {Issuer: "i", Tenant: "ab", Subject: "a"},
+		{Issuer: "ia", Tenant: "", Subject: "b"}, {Issuer: "i", Tenant: "a:", Subject: "b"}, {Issuer: "i", Tenant: "a", Subject: ":b"},
+		{Issuer: "i", Tenant: "a\x00", Subject: "b"}, {Issuer: "i", Tenant: "A", Subject: "B"}, {Issuer: "i", Tenant: "{x}", Subject: "*"},
+	}
+	rows := make([]session.Session, len(all))
+	for i, o := range all {
+		rows[i] = k.create(func(c *session.Creation) { c.Session.Owner = o })
+	}
+	for i, o := range all {
+		if ids := k.list(o); !slices.Equal(ids, []string{rows[i].ID}) {
+			k.Errorf("%q: got %v, expected only %s", o, ids, rows[i].ID)
+		}
+	}
+	if _, err := k.store.EndBelow(k.Context(), all[0], 9, ""); err != nil {
+		k.Fatal(err)
+	}
+	k.wantEnded(rows[0])
+	for _, row := range rows[1:] {
+		k.wantAlive(row)
+		k.wantAccess(row, 1, "")
+	}
+}
+
+// numbers is for stores that keep them.
+func numbers(k *kit) {
+	store, ok := k.store.(session.VersionStore)
+	if !ok {
+		k.Skip("the store keeps no numbers")
+	}
+	want := func(o session.Owner, n session.Numbers) {
+		k.Helper()
+		if got, err := store.Numbers(k.Context(), o); err != nil || got != n {
+			k.Errorf("got %+v, %v, expected %+v", got, err, n)
+		}
+	}
+	raise := func(end bool, except string, n session.Numbers) {
+		k.Helper()
+		if got, err := store.Raise(k.Context(), k.owner, end, except); err != nil || got != n {
+			k.Errorf("got %+v, %v, expected %+v", got, err, n)
+		}
+		want(k.owner, n)
+	}
+	want(k.owner, session.Numbers{})
+	raise(false, "ignored", session.Numbers{Version: 1})
+	raise(true, "one", session.Numbers{Version: 2, EndedBelow: 2, Except: "one"})
+	raise(false, "", session.Numbers{Version: 3, EndedBelow: 2, Except: "one"})
+	raise(true, "", session.Numbers{Version: 4, EndedBelow: 4})
+	want(session.Owner{Issuer: k.owner.Issuer, Subject: k.owner.Subject}, session.Numbers{})
+	const n = 50
+	var mu sync.Mutex
+	seen := map[int64]bool{}
+	each(n, func(int) {
+		got, err := store.Raise(k.Context(), k.owner, false, "")
+		mu.Lock()
+		defer mu.Unlock()
+		if err != nil || seen[got.Version] {
+			k.Errorf("got %d (twice: %t), %v", got.Version, seen[got.Version], err)
+		}
+		seen[got.Version] = true
+	})
+	want(k.owner, session.Numbers{Version: 4 + n, EndedBelow: 4})
+}

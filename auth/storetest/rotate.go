@@ -1,0 +1,342 @@
+package storetest
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/doorward/doorward/auth"
+	"github.com/doorward/doorward/auth/session"
+)
+
+// at5 brings a new session to generation 5, its last swap from 4.
+func (k *kit) at5(change ...func(*session.Creation)) session.Session {
+	k.Helper()
+	row := k.create(change...)
+	for p := int64(1); p < 5; p++ {
+		row = k.rotate(session.Rotated, k.showing(row, p))
+	}
+	return row
+}
+
+// rotationTable is PROTOCOLS 5, row by row, within the grace time and after it.
+func rotationTable(k *kit) {
+	noGrace := func(r *session.Rotation) { r.Grace = 0 } // the last swap's grace is over at once
+	none := func(*session.Rotation) {}
+	lenient := func(r *session.Rotation) { r.Lenient = true }
+	for _, c := range []struct {
+		name       string
+		last       func(*session.Rotation) // the swap from 5 to 6
+		p          int64
+		how        func(*session.Rotation)
+		want       session.Outcome
+		generation int64 // of the row then; 0: it is over
+	}{
+		{"p = c", none, 6, none, session.Rotated, 7},
+		{"ATK-S03 p = c-1 within grace", none, 5, none, session.Replayed, 6},
+		{"ATK-S03 p = c-1 after grace", noGrace, 5, none, session.Reused, 0},
+		{"ATK-S04 the grandparent within grace", none, 4, none, session.Reused, 0},
+		{"the grandparent after grace", noGrace, 4, none, session.Reused, 0},
+		{"the first of all", none, 1, none, session.Reused, 0},
+		{"p = c+1: rolled back", none, 7, none, session.RolledBack, 8},
+		{"p far above c", none, 1 << 40, none, session.RolledBack, 1<<40 + 1},
+		{"p above what a float holds", none, 1<<53 - 2, none, session.RolledBack, 1<<53 - 1},
+		{"lenient: p = c", none, 6, lenient, session.Rotated, 7},
+		{"lenient: p = c-1 within grace", none, 5, lenient, session.Replayed, 6},
+		{"lenient: p = c-1 after grace", noGrace, 5, lenient, session.Late, 6},
+		{"lenient: the grandparent", noGrace, 4, lenient, session.Reused, 0},
+	} {
+		k.sub(c.name, func(k *kit) {
+			row := k.at5()
+			swap := k.showing(row, 5)
+			c.last(&swap)
+			row = k.rotate(session.Rotated, swap)
+			r := k.showing(row, c.p)
+			r.KeyID = "key-3"
+			c.how(&r)
+			got := k.rotate(c.want, r)
+			if c.generation == 0 {
+				k.wantEnded(row)
+				return
+			}
+			k.wantAlive(row)
+			if got.Generation != c.generation {
+				k.Errorf("got generation %d, expected %d", got.Generation, c.generation)
+			}
+			if swapped := c.want == session.Rotated || c.want == session.RolledBack; swapped {
+				if got.KeyID != "key-3" || got.From != 6 || got.Client != r.Client || got.Device != r.Device || !got.GraceUntil.After(got.Used) {
+					k.Errorf("after a swap the row is %+v", got)
+				}
+			} else if got.KeyID != swap.KeyID || got.From != 5 || !got.GraceUntil.Equal(row.GraceUntil) || !got.IdleUntil.Equal(row.IdleUntil) {
+				k.Errorf("without a swap the row is %+v, was %+v", got, row)
+			}
+			if stored := k.rows(k.owner)[0]; stored.Generation != got.Generation || stored.KeyID != got.KeyID || stored.Late != got.Late {
+				k.Errorf("told %+v, stored %+v", got, stored)
+			}
+		})
+	}
+	late(k)
+	afterRollback(k)
+	parentAfterChild(k)
+	unbound(k)
+	notThere(k)
+}
+
+// sub runs f as a sub-test on the same store, with an owner of its own.
+func (k *kit) sub(name string, f func(*kit)) {
+	k.Run(name, func(t *testing.T) {
+		one := *k
+		one.T, one.owner.Subject = t, "ann: "+name
+		f(&one)
+	})
+}
+
+// late: the parent is forgiven once, then it is reuse; a swap in between forgives the next parent once.
+func late(k *kit) {
+	row := k.at5()
+	shown := func(p int64) session.Rotation {
+		r := k.showing(row, p)
+		r.Lenient, r.Grace = true, 0
+		return r
+	}
+	k.rotate(session.Rotated, shown(5))
+	if got := k.rotate(session.Late, shown(5)); !got.Late {
+		k.Error("the late showing is not recorded")
+	}
+	if got := k.rotate(session.Rotated, shown(6)); got.Late {
+		k.Error("a swap does not clear the record")
+	}
+	k.rotate(session.Late, shown(6))
+	k.rotate(session.Reused, shown(6))
+	k.wantEnded(row)
+
+	row = k.at5()
+	k.rotate(session.Rotated, shown(5))
+	k.rotate(session.Late, shown(5))
+	strict := shown(5)
+	strict.Lenient = false
+	k.rotate(session.Reused, strict)
+	k.wantEnded(row)
+}
+
+// afterRollback: whatever racers show between the row's old generation and the one that was taken, they get
+// the one child.
+func afterRollback(k *kit) {
+	row := k.at5()
+	k.rotate(session.RolledBack, k.showing(row, 9))
+	for _, p := range []int64{9, 5, 7} {
+		if got := k.rotate(session.Replayed, k.showing(row, p)); got.Generation != 10 {
+			k.Errorf("shown %d: got generation %d, expected 10", p, got.Generation)
+		}
+	}
+	k.rotate(session.Reused, k.showing(row, 4))
+	k.wantEnded(row)
+}
+
+// parentAfterChild is ATK-S04's second half: once the child was used, its parent is reuse, within the grace time too.
+func parentAfterChild(k *kit) {
+	row := k.at5()
+	k.rotate(session.Rotated, k.showing(row, 5))
+	k.rotate(session.Rotated, k.showing(row, 6))
+	k.rotate(session.Reused, k.showing(row, 5))
+	k.wantEnded(row)
+}
+
+// unbound: who cannot show the binding changes nothing, be the token good or old.
+func unbound(k *kit) {
+	row := k.create(func(c *session.Creation) { c.Session.Binding = "device-1" })
+	bound := func(p int64, binding string) session.Rotation {
+		r := k.showing(row, p)
+		r.Binding = binding
+		return r
+	}
+	for _, binding := range []string{"", "device-2", "device-11"} {
+		k.rotate(session.Unbound, bound(1, binding))
+	}
+	row = k.rotate(session.Rotated, bound(1, "device-1"))
+	row = k.rotate(session.Rotated, bound(2, "device-1"))
+	k.rotate(session.Unbound, bound(1, "device-2"))
+	k.wantAlive(row)
+	k.rotate(session.Reused, bound(1, "device-1"))
+
+	free := k.create()
+	r := k.showing(free, 1)
+	r.Binding = "device-1" // a session without a binding asks for none, and gets none
+	if got := k.rotate(session.Rotated, r); got.Binding != "" {
+		k.Errorf("a refresh bound the session to %q", got.Binding)
+	}
+}
+
+// notThere: no row, no session; nothing is created.
+func notThere(k *kit) {
+	row := k.login().Session
+	for p := int64(1); p < 3; p++ {
+		k.rotate(session.Gone, k.showing(row, p))
+	}
+	if ids := k.list(row.Owner); slices.Contains(ids, row.ID) {
+		k.Error("a row was made")
+	}
+	mine := k.create()
+	eve := mine
+	eve.Subject = "eve"
+	k.rotate(session.Gone, k.showing(eve, 1))
+	k.wantAlive(mine)
+}
+
+// lending judges and writes nothing.
+func lending(k *kit) {
+	lend := func(want session.Outcome, row session.Session, p int64, change ...func(*session.Rotation)) {
+		k.Helper()
+		before := k.rows(k.owner)
+		r := k.showing(row, p)
+		r.Lend, r.Lenient = true, true
+		for _, f := range change {
+			f(&r)
+		}
+		got := k.rotate(want, r)
+		if want == session.Lent && (got.ID != row.ID || len(got.Methods) == 0 || got.Until.IsZero()) {
+			k.Errorf("lent from %+v", got)
+		}
+		after := k.rows(k.owner)
+		if len(before) != len(after) || len(after) > 0 && (after[0].Generation != before[0].Generation || after[0].Late != before[0].Late ||
+			!after[0].IdleUntil.Equal(before[0].IdleUntil) || after[0].Client != before[0].Client) {
+			k.Errorf("lending of %d changed %+v to %+v", p, before, after)
+		}
+	}
+	row := k.at5()
+	lend(session.Lent, row, 5)
+	lend(session.Lent, row, 4) // within grace
+	lend(session.Lent, row, 9)
+	lend(session.Late, row, 3)
+	lend(session.Gone, row, 5, func(r *session.Rotation) { r.Numbers.EndedBelow = 2 })
+	lend(session.OtherEpoch, row, 5, func(r *session.Rotation) { r.Epoch = "AAAAAAAA" })
+	last := k.showing(row, 5)
+	last.Grace = 0
+	k.rotate(session.Rotated, last)
+	lend(session.Late, row, 5)
+	lend(session.Late, row, 5) // no record is kept, and nothing ends
+	lend(session.Gone, k.login().Session, 1)
+	k.wantAlive(row)
+}
+
+// otherEpoch: what was judged by an older memory of the list is judged anew.
+func otherEpoch(k *kit) {
+	row := k.at5()
+	for _, epoch := range []string{"", "AAAAAAAA"} {
+		for _, p := range []int64{1, 4, 5, 6} {
+			r := k.showing(row, p)
+			r.Epoch = epoch
+			k.rotate(session.OtherEpoch, r)
+		}
+	}
+	k.wantAlive(row)
+	if rows := k.rows(k.owner); rows[0].Generation != 5 {
+		k.Errorf("got generation %d, expected 5 still", rows[0].Generation)
+	}
+	if k.forget == nil {
+		return
+	}
+	lost := k.showing(row, 5)
+	lost.Grace = 0
+	k.rotate(session.Rotated, lost)
+	other := k.at5()
+	strict := k.at5()
+	k.forget()
+	k.rotate(session.OtherEpoch, lost)
+	// The answer to the swap from 5 may have been lost with the epoch. Only its parent is excused, and only until
+	// the next swap.
+	for range 2 {
+		if got := k.rotate(session.Replayed, k.showing(row, 5)); got.Generation != 6 {
+			k.Errorf("got generation %d, expected 6", got.Generation)
+		}
+	}
+	now := k.showing(row, 6)
+	now.Grace = 0
+	if got := k.rotate(session.Rotated, now); got.Epoch != k.epoch() {
+		k.Errorf("the row is of epoch %q, the list of %q", got.Epoch, k.epoch())
+	}
+	k.rotate(session.Reused, k.showing(row, 6))
+	k.rotate(session.Reused, k.showing(other, 3))
+	r := k.showing(strict, 5)
+	r.EndOnOtherEpoch = true
+	k.rotate(session.Gone, r)
+	k.wantEnded(strict)
+	k.wantEnded(row)
+}
+
+// endedBelow: the subject's numbers are compared in the step, so a session that an ending missed does not live.
+func endedBelow(k *kit) {
+	for _, c := range []struct {
+		name    string
+		version int64
+		n       session.Numbers
+		want    session.Outcome
+	}{
+		{"not ended", 3, session.Numbers{Version: 9, EndedBelow: 3}, session.Rotated},
+		{"ended", 3, session.Numbers{Version: 4, EndedBelow: 4}, session.Gone},
+		{"ended far above", 3, session.Numbers{Version: 1 << 60, EndedBelow: 1 << 60}, session.Gone},
+		{"10 is not below 9", 10, session.Numbers{Version: 10, EndedBelow: 9}, session.Rotated},
+		{"2^53 is below 2^53+1", 1 << 53, session.Numbers{Version: 1<<53 + 1, EndedBelow: 1<<53 + 1}, session.Gone},
+	} {
+		row := k.create(func(s *session.Creation) { s.Session.Version = c.version })
+		r := k.showing(row, 1)
+		r.Numbers = c.n
+		k.Log(c.name) // stands above the failure, if there is one
+		if k.rotate(c.want, r); c.want == session.Gone {
+			k.wantEnded(row)
+		}
+	}
+	spared, not := k.create(), k.create()
+	for row, want := range map[string]session.Outcome{spared.ID: session.Rotated, not.ID: session.Gone} {
+		r := k.showing(session.Session{Owner: k.owner, ID: row}, 1)
+		r.Numbers = session.Numbers{Version: 5, EndedBelow: 5, Except: spared.ID}
+		k.rotate(want, r)
+	}
+}
+
+func idle(k *kit) {
+	row := k.create(func(c *session.Creation) { c.Session.Idle = 50 * time.Millisecond })
+	row = k.rotate(session.Rotated, k.showing(row, 1))
+	if d := row.IdleUntil.Sub(row.Used); d != 50*time.Millisecond {
+		k.Errorf("a refresh gives %s, expected 50ms", d)
+	}
+	r := k.showing(row, 2)
+	r.Lend = true // asks without using
+	k.until("idle", func() bool {
+		got, err := k.store.Rotate(k.Context(), r)
+		return err == nil && got.Outcome == session.Gone
+	})
+	k.rotate(session.Gone, k.showing(row, 2))
+	if ids := k.list(k.owner); len(ids) > 0 {
+		k.Errorf("listed: %v", ids)
+	}
+	if ended := k.end(k.owner, row.ID); len(ended) > 0 {
+		k.Errorf("End found it alive: %v", ended)
+	}
+	k.wantAccess(row, math53, auth.TokenRevoked)
+}
+
+func absolute(k *kit) {
+	row := k.create(func(c *session.Creation) { c.Absolute = 100 * time.Millisecond })
+	until, p := row.Until, int64(1)
+	k.until("the absolute end", func() bool {
+		got, err := k.store.Rotate(k.Context(), k.showing(row, p))
+		if err != nil {
+			k.Fatal(err)
+		}
+		if got.Outcome == session.Gone {
+			return true
+		}
+		if got.Outcome != session.Rotated || !got.Session.Until.Equal(until) || got.Session.IdleUntil.After(until) {
+			k.Fatalf("%q: until %s, idle until %s, expected %s", got.Outcome, got.Session.Until, got.Session.IdleUntil, until)
+		}
+		p++
+		return false
+	})
+	if p == 1 {
+		k.Error("it was never refreshed")
+	}
+	if ids := k.list(k.owner); len(ids) > 0 {
+		k.Errorf("listed: %v", ids)
+	}
+}
