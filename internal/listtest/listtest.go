@@ -72,15 +72,17 @@ func Revoke(t testing.TB, l revocation.List, r ...auth.Revocation) {
 	}
 }
 
-// Session, TokenID and Below name what is p's own.
+// Session names p's session, to be ended.
 func Session(p *auth.Principal) auth.Revocation {
 	return auth.Revocation{Issuer: p.Issuer, Tenant: p.Tenant, Subject: p.Subject, Session: p.Session}
 }
 
+// TokenID names p's token, to be ended.
 func TokenID(p *auth.Principal) auth.Revocation {
 	return auth.Revocation{Issuer: p.Issuer, Tenant: p.Tenant, Subject: p.Subject, TokenID: p.TokenID}
 }
 
+// Below names p's subject, whose tokens below this version are to be ended.
 func Below(p *auth.Principal, version int64) auth.Revocation {
 	return auth.Revocation{Issuer: p.Issuer, Tenant: p.Tenant, Subject: p.Subject, Below: version}
 }

@@ -27,9 +27,8 @@ func StartCluster(t testing.TB) *Cluster {
 	for i, n := range c.Nodes {
 		n.Do("CLUSTER", "SET-CONFIG-EPOCH", i+1)
 		n.Do("CLUSTER", "ADDSLOTSRANGE", i*slots/3, (i+1)*slots/3-1)
-		if i > 0 {
-			first := c.Nodes[0]
-			n.Do("CLUSTER", "MEET", "127.0.0.1", first.port, first.busPort())
+		for _, other := range c.Nodes[:i] {
+			n.Do("CLUSTER", "MEET", "127.0.0.1", other.port, other.busPort())
 		}
 	}
 	Eventually(t, func() error {
