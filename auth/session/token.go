@@ -57,20 +57,15 @@ func (s *Sessions) seal(p presented, keyID string, key []byte) (string, error) {
 // open checks a refresh token without any I/O. A key id that this node does not know is "not now": another
 // node may have it already, or the key was removed; neither may cost the client its session here.
 func (s *Sessions) open(raw string) (presented, error) {
-	rest, ok := strings.CutPrefix(raw, prefix)
-	if !ok || len(raw) > maxToken {
+	if len(raw) > maxToken || !strings.HasPrefix(raw, prefix) {
 		return presented{}, errForm
 	}
-	dot := strings.LastIndexByte(rest, '.')
-	if dot < 0 {
+	parts := strings.Split(raw, ".")       // ids of keys that others are derived from hold no dot
+	if len(parts) != 4 || parts[1] == "" { // an empty id would mean the current key
 		return presented{}, errForm
 	}
-	left, shown := raw[:len(prefix)+dot], rest[dot+1:]
-	keyID, text := rest[:dot], ""
-	if dot = strings.LastIndexByte(keyID, '.'); dot < 1 { // 0: an empty id would mean the current key
-		return presented{}, errForm
-	}
-	keyID, text = keyID[:dot], keyID[dot+1:]
+	keyID, text, shown := parts[1], parts[2], parts[3]
+	left := raw[:len(raw)-len(shown)-1]
 	_, key, err := s.keys.Derive(keyID, s.issuer, usage)
 	switch {
 	case errors.Is(err, auth.TokenInvalid):

@@ -1,0 +1,361 @@
+package session_test
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/doorward/doorward/auth"
+	"github.com/doorward/doorward/auth/session"
+	"github.com/doorward/doorward/tokens"
+)
+
+var ctx = context.Background()
+
+func TestRefresh(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := setup(t)
+		first := w.login(ann(1))
+		time.Sleep(hour) // past the access token's life
+		w.wantAccess(first, auth.TokenExpired)
+		w.users.set("acme", "ann", func(s *session.Subject) { s.Roles = []string{"admin"} })
+		second := w.refresh(first.Refresh)
+		p := w.accepted(second)
+		if !slices.Equal(p.Roles, []string{"admin"}) || p.Session != first.Session || second.Session != first.Session {
+			t.Errorf("got roles %v, session %s", p.Roles, p.Session)
+		}
+		if second.Refresh == first.Refresh || time.Until(second.AccessExpires) != 15*minute || time.Until(second.RefreshUntil) != 7*day {
+			t.Errorf("got expiries %s and %s", second.AccessExpires, second.RefreshUntil)
+		}
+		w.wantTold("login ok", "refresh ok")
+		rows, err := w.List(ctx, "acme", "ann")
+		ok(t, err)
+		if len(rows) != 1 || rows[0].Device != "Firefox on Linux" || rows[0].Client != phone || !rows[0].Used.Equal(time.Now()) {
+			t.Errorf("got %+v", rows)
+		}
+	})
+}
+
+// One round trip to the store for a refresh, one load of the subject; garbage costs neither.
+func TestRoundTrips(t *testing.T) {
+	w := setup(t)
+	pair := w.login(ann(1)) // the first of the process learns the epoch
+	for range 3 {
+		before, loads := w.store.asked.Load(), w.users.loads
+		pair = w.refresh(pair.Refresh)
+		if n, l := w.store.asked.Load()-before, w.users.loads-loads; n != 1 || l != 1 {
+			t.Errorf("a refresh asks the store %d times and loads the subject %d times, expected once", n, l)
+		}
+	}
+	before := w.store.asked.Load()
+	w.login(ann(1))
+	ok(t, w.Logout(ctx, pair.Refresh))
+	if n := w.store.asked.Load() - before; n != 2 {
+		t.Errorf("a login and a logout ask %d times, expected once each", n)
+	}
+}
+
+// STD-S01, ATK-S01: whoever comes first, the second use outside the grace time ends the session.
+func TestATK_S01_Replay(t *testing.T) {
+	for _, c := range []struct{ name, first, second string }{{"thief first", "thief", "victim"}, {"victim first", "victim", "thief"}} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := setup(t)
+				stolen := w.login(ann(1))
+				other := w.login(ann(1))
+				time.Sleep(minute)
+				child := w.refresh(stolen.Refresh)
+				time.Sleep(minute)
+				w.told()
+				w.refused(stolen.Refresh, auth.RefreshReused)
+				w.wantTold("reuse refresh_reused")
+				w.wantDead(stolen, child)
+				w.wantAccess(child, auth.TokenRevoked)
+				w.accepted(other) // it is one session, not the subject
+			})
+		})
+	}
+}
+
+// STD-S02, ATK-S02: 20 at once on three nodes, 200 rounds. One child, the same text for all, no alarm.
+func TestATK_S02_TwentyAtOnce(t *testing.T) {
+	w := setup(t)
+	nodes := []*world{w, w.other(tokens.NewKeyring(tokens.FromSecret(secret))), w.other(tokens.NewKeyring(tokens.FromSecret(secret)))}
+	pair := w.login(ann(1))
+	grand := pair.Refresh
+	for range 200 {
+		var mu sync.Mutex
+		children := map[string]int{}
+		each(20, func(i int) {
+			got, err := nodes[i%3].Refresh(ctx, pair.Refresh, phone)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				t.Errorf("an honest request is refused: %v", err)
+				return
+			}
+			children[got.Refresh]++
+		})
+		if len(children) != 1 {
+			t.Fatalf("got %d children, expected one", len(children))
+		}
+		grand = pair.Refresh
+		for pair.Refresh = range children {
+		}
+	}
+	child := w.refresh(pair.Refresh)
+	w.refused(grand, auth.RefreshReused)
+	w.wantDead(child)
+}
+
+// ATK-S03.
+func TestATK_S03_LostResponse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := setup(t)
+		first := w.login(ann(1))
+		lost := w.refresh(first.Refresh)
+		time.Sleep(10*time.Second - time.Millisecond)
+		w.told()
+		again := w.refresh(first.Refresh)
+		if again.Refresh != lost.Refresh {
+			t.Error("the child is another")
+		}
+		w.wantTold("refresh replayed") // it may be a thief: each one is told
+		w.accepted(again)
+		next := w.refresh(again.Refresh)
+		time.Sleep(10 * time.Second)
+		w.refused(again.Refresh, auth.RefreshReused)
+		w.wantDead(next)
+	})
+}
+
+// ATK-S04.
+func TestATK_S04_GrandparentAndUsedParent(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		shown int
+	}{{"grandparent", 0}, {"parent after its child was used", 1}} {
+		t.Run(c.name, func(t *testing.T) {
+			w := setup(t)
+			line := []*auth.Pair{w.login(ann(1))}
+			for i := range 3 {
+				line = append(line, w.refresh(line[i].Refresh))
+			}
+			w.refused(line[c.shown].Refresh, auth.RefreshReused)
+			w.wantDead(line...)
+		})
+	}
+}
+
+// STD-S04: a refresh gives today's roles, and nothing else than the login.
+func TestSTD_S04_NothingWidens(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := setup(t)
+		begun := time.Now()
+		pair := w.login(&auth.Principal{Tenant: "acme", Subject: "ann", Version: 1, Methods: []string{"pwd"}, Roles: []string{"root"}, ClientID: "spa", Competencies: []string{"all"}})
+		for range 3 {
+			p := w.accepted(pair)
+			if p.Tenant != "acme" || p.Issuer != issuer || p.ClientID != "spa" || !slices.Equal(p.Methods, []string{"pwd"}) ||
+				!p.AuthTime.Equal(begun) || !slices.Equal(p.Roles, []string{"editor"}) || len(p.Competencies) > 0 {
+				t.Errorf("got %+v", p)
+			}
+			time.Sleep(minute)
+			pair = w.refresh(pair.Refresh)
+		}
+	})
+}
+
+// STD-S03, ATK-S10.
+func TestATK_S10_Lifetimes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := setup(t)
+		idle, busy := w.login(ann(1)), w.login(ann(1))
+		time.Sleep(7*day - time.Second)
+		busy, idle = w.refresh(busy.Refresh), w.refresh(idle.Refresh)
+		time.Sleep(7 * day)
+		w.refused(idle.Refresh, auth.TokenRevoked)
+		w.refused(busy.Refresh, auth.TokenRevoked)
+
+		busy = w.login(ann(1))
+		begun := time.Now()
+		for time.Since(begun) < 30*day-hour {
+			busy = w.refresh(busy.Refresh)
+			if end := begun.Add(30 * day); busy.RefreshUntil.After(end) {
+				t.Fatalf("refreshable until %s, the absolute end is %s", busy.RefreshUntil, end)
+			}
+			time.Sleep(hour)
+		}
+		time.Sleep(time.Until(begun.Add(30*day - minute)))
+		busy = w.refresh(busy.Refresh)
+		if left := time.Until(busy.AccessExpires); left > minute {
+			t.Errorf("the last access token outlives the session by %s", left-minute)
+		}
+		time.Sleep(minute)
+		w.wantDead(busy)
+	})
+}
+
+// STD-S05: with a second factor it is an hour and a day.
+func TestSTD_S05_Defaults(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := setup(t)
+		for _, c := range []struct {
+			methods        []string
+			idle, absolute time.Duration
+		}{{[]string{"pwd"}, 7 * day, 30 * day}, {nil, 7 * day, 30 * day}, {[]string{"pwd", "otp"}, hour, day}} {
+			p := ann(1)
+			p.Methods = c.methods
+			pair := w.login(p)
+			rows, _ := w.List(ctx, "acme", "ann")
+			if time.Until(pair.RefreshUntil) != c.idle || len(rows) != 1 || time.Until(rows[0].Until) != c.absolute {
+				t.Errorf("%v: idle until %s, rows %+v", c.methods, pair.RefreshUntil, rows)
+			}
+			ok(t, w.Logout(ctx, pair.Refresh))
+		}
+	})
+}
+
+// An outage, wherever it strikes, uses no refresh token up, and is told as one.
+func TestOutagesBurnNothing(t *testing.T) {
+	w := setup(t)
+	pair := w.login(ann(1))
+	w.told()
+	w.users.fail(errOutage)
+	w.refused(pair.Refresh, auth.StoreUnavailable)
+	w.users.fail(context.DeadlineExceeded)
+	w.refused(pair.Refresh, auth.StoreUnavailable)
+	w.users.fail(nil)
+	w.store.err = unavailable()
+	w.refused(pair.Refresh, auth.StoreUnavailable) // STD-S10
+	if err := w.Logout(ctx, pair.Refresh); auth.CodeOf(err) != auth.StoreUnavailable {
+		t.Errorf("Logout: %v", err)
+	}
+	w.wantTold("outage refresh", "outage refresh", "outage refresh", "outage logout")
+	w.store.err = nil
+	// A subject that no token can be made of.
+	for name, f := range map[string]func(*session.Subject){
+		"too many roles": func(s *session.Subject) { s.Roles = []string{strings.Repeat("r", 8000)} },
+		"claims":         func(s *session.Subject) { s.Roles, s.Claims = nil, 1 },
+	} {
+		w.users.set("acme", "ann", f)
+		w.refused(pair.Refresh, auth.Internal)
+		w.users.set("acme", "ann", func(s *session.Subject) { s.Roles, s.Claims = []string{"editor"}, nil })
+		rows, _ := w.List(ctx, "acme", "ann")
+		if len(rows) != 1 || rows[0].Generation != 1 {
+			t.Errorf("%s: got %+v, expected generation 1", name, rows)
+		}
+	}
+	w.accepted(w.refresh(pair.Refresh))
+}
+
+func TestRefreshCookie(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := setup(t)
+		late := func(raw string, want auth.Code) {
+			t.Helper()
+			_, err := w.RefreshCookie(ctx, raw, phone)
+			if auth.CodeOf(err) != want || session.Ended(err) != (want == auth.RefreshReused) {
+				t.Errorf("got %v (ended: %t), expected %s", err, session.Ended(err), want)
+			}
+		}
+		first := w.login(ann(1))
+		second := w.refresh(first.Refresh)
+		time.Sleep(minute)
+		w.told()
+		late(first.Refresh, auth.TokenExpired)
+		w.wantTold("refresh late")
+		third, err := w.RefreshCookie(ctx, second.Refresh, phone)
+		ok(t, err)
+		time.Sleep(minute)
+		late(second.Refresh, auth.TokenExpired)
+		w.accepted(third)
+		late(second.Refresh, auth.RefreshReused)
+		w.wantDead(third)
+	})
+}
+
+func TestLend(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := setup(t)
+		pair := w.login(ann(1))
+		lent, err := w.Lend(ctx, pair.Refresh, phone)
+		ok(t, err)
+		if p := w.accepted(lent); p.Session != pair.Session || lent.Refresh != "" || time.Until(lent.AccessExpires) != minute {
+			t.Errorf("lent %+v until %s", p, lent.AccessExpires)
+		}
+		child := w.refresh(pair.Refresh)
+		time.Sleep(minute)
+		if _, err := w.Lend(ctx, pair.Refresh, phone); auth.CodeOf(err) != auth.TokenExpired || session.Ended(err) {
+			t.Errorf("an old one: got %v", err)
+		}
+		w.users.set("acme", "ann", nil)
+		if _, err := w.Lend(ctx, child.Refresh, phone); auth.CodeOf(err) != auth.TokenRevoked {
+			t.Errorf("a subject that is gone: got %v", err)
+		}
+		w.users.set("acme", "ann", func(s *session.Subject) { s.Version = 1 })
+		child = w.refresh(child.Refresh) // nothing had ended
+		ok(t, w.Logout(ctx, child.Refresh))
+		if _, err := w.Lend(ctx, child.Refresh, phone); auth.CodeOf(err) != auth.TokenRevoked {
+			t.Errorf("after logout: got %v", err)
+		}
+		if _, err := w.Lend(ctx, lent.Access, phone); auth.CodeOf(err) != auth.TokenInvalid {
+			t.Errorf("garbage: got %v", err)
+		}
+	})
+}
+
+func TestBind(t *testing.T) {
+	w := setup(t)
+	device := session.Bind(ctx, "thumbprint")
+	pair, err := w.Start(device, ann(1), phone)
+	ok(t, err)
+	w.told()
+	w.refused(pair.Refresh, auth.TokenInvalid)
+	w.wantTold("refresh unbound")
+	if _, err := w.Refresh(session.Bind(ctx, "another"), pair.Refresh, phone); auth.CodeOf(err) != auth.TokenInvalid {
+		t.Errorf("another device: got %v", err)
+	}
+	if _, err = w.Refresh(device, pair.Refresh, phone); err != nil {
+		t.Errorf("its own device: %v", err)
+	}
+}
+
+// STD-S11, PROTOCOLS 3: the list forgets between the reading of a version and the minting. Nothing of before is stamped
+// with the new epoch.
+func TestSTD_S11_EpochInBetween(t *testing.T) {
+	w := setup(t)
+	pair := w.login(ann(1))
+	forgot := false
+	w.users.hook = func(string) {
+		if forgot {
+			return
+		}
+		forgot = true
+		w.memory.Forget() // and ann is ended meanwhile
+		w.users.set("acme", "ann", func(s *session.Subject) { s.Version, s.EndedBelow = 2, 2 })
+	}
+	w.refused(pair.Refresh, auth.TokenRevoked)
+	if !forgot || w.users.loads < 3 {
+		t.Error("the subject was not loaded again")
+	}
+	// A list that forgets each time is an outage, not a loop.
+	w.users.hook = func(string) { w.memory.Forget() }
+	if _, err := w.Start(ctx, ann(2), phone); auth.CodeOf(err) != auth.StoreUnavailable {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestEndOnOtherEpoch(t *testing.T) {
+	for _, strict := range []bool{false, true} {
+		w := setup(t, func(c *session.Config) { c.EndOnOtherEpoch = strict })
+		pair := w.login(ann(1))
+		w.memory.Forget()
+		if _, err := w.Refresh(ctx, pair.Refresh, phone); (auth.CodeOf(err) == auth.TokenRevoked) != strict || !strict && err != nil {
+			t.Errorf("strict %t: got %v", strict, err)
+		}
+	}
+}
