@@ -52,11 +52,16 @@ func (a header) Authenticate(r *http.Request) (*Principal, error) {
 	}
 	credential := values[0]
 	if a.bearer {
-		scheme, rest, _ := strings.Cut(credential, " ")
+		scheme := credential[:tokenLen(credential)]
 		if !strings.EqualFold(scheme, "Bearer") {
 			return nil, CredentialsMissing
 		}
-		credential = rest
+		// "Bearer<tab>token" and "Bearer,token" are no other scheme: a proxy that splits elsewhere than at
+		// the one space sees a credential where we would see none.
+		var ok bool
+		if credential, ok = strings.CutPrefix(credential[len(scheme):], " "); !ok {
+			return nil, fmt.Errorf("%w: no space behind the scheme Bearer", RequestMalformed)
+		}
 	}
 	if credential == "" {
 		return nil, fmt.Errorf("%w: an empty credential in %s", RequestMalformed, a.name)
@@ -117,6 +122,18 @@ func verify(ctx context.Context, v Verifier, credential string) (*Principal, err
 		return nil, errors.New("auth: a Verifier returned neither an error nor a principal with a subject")
 	}
 	return p, nil
+}
+
+// tokenLen is the length of the token (RFC 9110 section 5.6.2) that s begins with.
+func tokenLen(s string) int {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0:
+		default:
+			return i
+		}
+	}
+	return len(s)
 }
 
 // isB64Token says whether s is 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"=" (RFC 6750 section 2.1).
