@@ -16,8 +16,8 @@ import (
 
 // A Principal is who is asking, proven. A verifier makes it; everything else reads it.
 //
-// Each request has one of its own, slices included, so that a handler cannot change what another
-// request sees. Only what Claims points to is shared between requests, and must be left as it is.
+// Each request has one of its own, slices and Claims included, so that a handler cannot change what
+// another request sees.
 type Principal struct {
 	Issuer   string // whose Subject it is (iss): two issuers may both have a "1"
 	Tenant   string // the organisation the grants hold in; "" where there is only one

@@ -11,6 +11,9 @@ const mask = "[secret]"
 
 // A Pair is what a login or a refresh gives the client. Its two tokens are secrets: printed in any
 // way, logged or marshalled it shows a mask, so a handler that sends one names the field it sends.
+//
+// Keep it by pointer: package fmt asks no value for its mask that stands in an unexported field, and
+// shows a pointer there as an address.
 type Pair struct {
 	Access, Refresh string    // Refresh is "" where there are no refresh tokens
 	Session         string    // the session's id; no secret

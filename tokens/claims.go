@@ -1,11 +1,11 @@
 package tokens
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/doorward/doorward/auth"
@@ -20,6 +20,8 @@ type Claims struct {
 	NotBefore time.Time
 	Type      string // typ of the header: the kind
 	KeyID     string // kid of the header
+
+	rest jsontext.Value // the members that are not ours, for a Custom that must be decoded anew for each request
 }
 
 // wire is the claims set of RFC 7519 section 4.1, RFC 9068 section 2.2 and ours. Times are whole
@@ -45,15 +47,54 @@ type wire struct {
 	Rest         jsontext.Value `json:",embed"`
 }
 
-// registered is the names of wire, which an application's own claims may not take.
-var registered = func() (names []string) {
-	for f := range reflect.TypeFor[wire]().Fields() {
-		if name, _, _ := bytes.Cut([]byte(f.Tag.Get("json")), []byte(",")); len(name) > 0 {
-			names = append(names, string(name))
+// foreignWire is what is read from the tokens of another issuer: the names of RFC 7519 section 4.1 and RFC
+// 9068 section 2.2 alone. What it means by roles, ver or tenant is its own affair, of any type, and is believed
+// only where Config.Claims and Validate say so.
+type foreignWire struct {
+	Issuer    string         `json:"iss"`
+	Subject   string         `json:"sub"`
+	Audience  audience       `json:"aud"`
+	Expires   numericDate    `json:"exp"`
+	IssuedAt  numericDate    `json:"iat"`
+	NotBefore numericDate    `json:"nbf"`
+	TokenID   string         `json:"jti"`
+	ClientID  string         `json:"client_id"`
+	Rest      jsontext.Value `json:",embed"`
+}
+
+func (f *foreignWire) wire() wire {
+	return wire{
+		Issuer: f.Issuer, Subject: f.Subject, Audience: f.Audience, TokenID: f.TokenID, ClientID: f.ClientID,
+		Expires: int64(f.Expires), IssuedAt: int64(f.IssuedAt), NotBefore: int64(f.NotBefore), Rest: f.Rest,
+	}
+}
+
+// numericDate is a number of seconds that may have a fraction (RFC 7519 section 2), which is cut off.
+type numericDate int64
+
+func (d *numericDate) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	var f float64
+	if err := json.UnmarshalDecode(dec, &f); err != nil {
+		return err
+	}
+	if f < -1<<53 || f > 1<<53 {
+		return errors.New("no number of seconds")
+	}
+	*d = numericDate(f)
+	return nil
+}
+
+// The names that an application's own claims may not take.
+var registered, registeredForeign = namesOf[wire](), namesOf[foreignWire]()
+
+func namesOf[W any]() (names []string) {
+	for f := range reflect.TypeFor[W]().Fields() {
+		if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "" {
+			names = append(names, name)
 		}
 	}
 	return names
-}()
+}
 
 // audience is a string or a list of strings (RFC 7519 section 4.1.3). It remembers which, because our own
 // tokens have exactly one and a list is refused for them (RFC 8725 section 3.9).
@@ -91,7 +132,7 @@ func (w *wire) claims(h header) *Claims {
 			Roles: w.Roles, Competencies: w.Competencies, Methods: w.Methods,
 			AuthTime: instant(w.AuthTime), IssuedAt: instant(w.IssuedAt), Expires: instant(w.Expires),
 		},
-		Audience: w.Audience.values, NotBefore: instant(w.NotBefore), Type: h.Type, KeyID: h.KeyID,
+		Audience: w.Audience.values, NotBefore: instant(w.NotBefore), Type: h.Type, KeyID: h.KeyID, rest: w.Rest,
 	}
 }
 
@@ -133,17 +174,26 @@ func (c *Claims) principal() *auth.Principal {
 
 // Custom is the type of an application's own claims. Make it by [CustomClaims].
 type Custom struct {
+	name   string
 	decode func(jsontext.Value) (any, error)
 	encode func(any) (jsontext.Value, error)
+	takes  func(name string) bool // whether the type has a member of this name, in any letter case
+	shares bool                   // a copy of a value would share memory with it
 	err    error
 }
 
 // CustomClaims says that T, a struct, holds the application's own claims: its members stand beside the
 // registered ones in the token. They are read strictly at [Tokens.Verify]: a member of the wrong type
 // refuses the token; members that T does not name are ignored. auth.ClaimsFrom[T] gives them to a handler.
-// T may not name a registered claim, nor catch all names; [New] refuses such a T.
+// T may not name a registered claim, in any letter case, nor catch all names; [New] refuses such a T.
+//
+// A T with slices, maps or pointers is decoded anew for every request, so that requests share nothing; a
+// T of plain fields is decoded once per token.
 func CustomClaims[T any]() Custom {
+	t := reflect.TypeFor[T]()
 	c := Custom{
+		name:   t.String(),
+		shares: shares(t),
 		decode: func(object jsontext.Value) (any, error) {
 			var v T
 			if len(object) == 0 {
@@ -161,19 +211,52 @@ func CustomClaims[T any]() Custom {
 			}
 			return json.Marshal(t)
 		},
+		takes: func(name string) bool {
+			var v T
+			// A T without the name refuses it as unknown.
+			err := json.Unmarshal([]byte(`{"`+name+`":null}`), &v, json.RejectUnknownMembers(true), json.MatchCaseInsensitiveNames(true))
+			return !errors.Is(err, json.ErrUnknownName)
+		},
 	}
-	if t := reflect.TypeFor[T](); t.Kind() != reflect.Struct {
+	if t.Kind() != reflect.Struct {
 		c.err = fmt.Errorf("tokens: CustomClaims: got %s, expected a struct", t)
-		return c
-	}
-	for _, name := range registered {
-		var v T
-		// A T without the name refuses it as unknown, which is what we want to see.
-		err := json.Unmarshal([]byte(`{"`+name+`":null}`), &v, json.RejectUnknownMembers(true))
-		if !errors.Is(err, json.ErrUnknownName) {
-			c.err = fmt.Errorf("tokens: CustomClaims: %s takes the name %q, which is the token's own", reflect.TypeFor[T](), name)
-			return c
-		}
 	}
 	return c
+}
+
+// check says whether the type takes one of the token's own names, or cannot be used at all.
+func (c Custom) check(names []string) error {
+	if c.err != nil || c.takes == nil {
+		return c.err
+	}
+	for _, name := range names {
+		if c.takes(name) {
+			return fmt.Errorf("tokens: CustomClaims: %s takes the name %q, or one that differs from it by letter case, - and _ only; it is the token's own", c.name, name)
+		}
+	}
+	return nil
+}
+
+// shares says whether a value of type t can reach memory that a copy of it reaches as well. Strings do,
+// but nobody can write to them; time.Time has a pointer that nobody can get at.
+func shares(t reflect.Type) bool {
+	switch t.Kind() {
+	case reflect.Struct:
+		if t == reflect.TypeFor[time.Time]() {
+			return false
+		}
+		for f := range t.Fields() {
+			if shares(f.Type) {
+				return true
+			}
+		}
+		return false
+	case reflect.Array:
+		return shares(t.Elem())
+	case reflect.Bool, reflect.String, reflect.Float32, reflect.Float64,
+		reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
+		reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		return false
+	}
+	return true
 }

@@ -26,14 +26,8 @@ const (
 // and what was expected, and never the secret.
 func ConfigFromEnv() (c Config, refresh time.Duration, err error) {
 	var wrong []error
-	keys, err := keysFromEnv()
-	if err != nil {
+	if c.Keys, err = KeysFromEnv(); err != nil {
 		wrong = append(wrong, err)
-	} else {
-		c.Keys = NewKeyring(keys[0], keys[1:]...)
-		if err := c.Keys.err(); err != nil {
-			wrong = append(wrong, fmt.Errorf("tokens: DOORWARD_SECRET: %w", err))
-		}
 	}
 	for _, f := range []struct {
 		name string
@@ -56,25 +50,29 @@ func ConfigFromEnv() (c Config, refresh time.Duration, err error) {
 	return c, refresh, nil
 }
 
-func keysFromEnv() ([]Key, error) {
+// KeysFromEnv makes a keyring of DOORWARD_SECRET or DOORWARD_SECRET_FILE, as [ConfigFromEnv] does.
+func KeysFromEnv() (*Keyring, error) {
 	text, path := os.Getenv("DOORWARD_SECRET"), os.Getenv("DOORWARD_SECRET_FILE")
+	from, keys, err := "DOORWARD_SECRET", []Key(nil), error(nil)
 	switch {
 	case text != "" && path != "":
 		return nil, errors.New("tokens: got both DOORWARD_SECRET and DOORWARD_SECRET_FILE, expected one of them")
 	case path != "":
-		keys, err := LoadKeys(path)
-		if err != nil {
-			return nil, fmt.Errorf("tokens: DOORWARD_SECRET_FILE: %w", err)
-		}
-		return keys, nil
+		from = "DOORWARD_SECRET_FILE"
+		keys, err = LoadKeys(path)
 	case text != "":
-		keys, err := parseText([]byte(text))
-		if err != nil {
-			return nil, fmt.Errorf("tokens: DOORWARD_SECRET: %w", err)
-		}
-		return keys, nil
+		keys, err = parseText([]byte(text))
+	default:
+		return nil, errors.New("tokens: got neither DOORWARD_SECRET nor DOORWARD_SECRET_FILE, expected a secret of at least 32 bytes, such as `openssl rand -base64 32` prints")
 	}
-	return nil, errors.New("tokens: got neither DOORWARD_SECRET nor DOORWARD_SECRET_FILE, expected a secret of at least 32 bytes, such as `openssl rand -base64 32` prints")
+	if err != nil {
+		return nil, fmt.Errorf("tokens: %s: %w", from, err)
+	}
+	ring := NewKeyring(keys[0], keys[1:]...)
+	if err := ring.err(); err != nil {
+		return nil, fmt.Errorf("tokens: %s: %w", from, err)
+	}
+	return ring, nil
 }
 
 func lifetime(name string, def, least, most time.Duration) (time.Duration, error) {

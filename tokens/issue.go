@@ -26,6 +26,9 @@ func (t *Tokens) Issue(stamp Stamp, p *auth.Principal) (raw string, expires time
 	if stamp.at.IsZero() || (t.c.List != nil && stamp.epoch == "") {
 		return "", expires, errors.New("tokens: Issue: got a zero Stamp, expected one of Tokens.Stamp, taken before the subject was loaded")
 	}
+	if now := t.c.Now(); stamp.at.After(now.Add(skew)) {
+		return "", expires, fmt.Errorf("tokens: Issue: got a stamp that lies %s ahead, at most %s", stamp.at.Sub(now), skew)
+	}
 	if p == nil || p.Subject == "" {
 		return "", expires, errors.New("tokens: Issue: got no subject")
 	}

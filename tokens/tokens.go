@@ -64,14 +64,21 @@ type Config struct {
 	Type     string        // typ: [Access] when "", [Service] for services, another only with AllowForeign
 
 	// AllowForeign accepts the tokens of an issuer that is not this kit: jti, iat and client_id may lack,
-	// aud may be a list, the header may have more members. Nothing can be issued.
+	// aud may be a list, times may have a fraction, the header may have more members. Of its claims only iss, sub,
+	// aud, exp, iat, nbf, jti and client_id are read; the rest, roles above all, is for Claims and Validate
+	// to take over. Nothing can be issued, and there is no List: a foreign token carries no epoch.
+	// The tokens of another Doorward service are not foreign: give its Issuer and its JWKS.
 	AllowForeign bool
+
+	// AllowMissingType accepts a foreign token without any typ, as some issuers write them. Then nothing but
+	// the audience tells their access tokens from their ID tokens.
+	AllowMissingType bool
 
 	Claims Custom // see [CustomClaims]. Unset: own claims are ignored at Verify, refused at Issue
 
 	// Validate may refuse the token, or fill in what a foreign issuer spells otherwise (Roles). It runs
-	// at every verification, after the signature and the list; what it returns ends the request, as
-	// auth.TokenInvalid unless it has a code of its own.
+	// at every verification, after the signature and the list. Its error ends the request: wrap auth.TokenInvalid
+	// to refuse; one without a code, such as a database's, is a fault of ours (500).
 	Validate func(context.Context, *Claims) error
 
 	// List is asked at every verification, and for its epoch at every issue. Nil: a token is good until
@@ -110,8 +117,18 @@ func New(c Config) (*Tokens, error) {
 		!c.AllowForeign && c.Type != Access && c.Type != Service:
 		return nil, fmt.Errorf("tokens: Config.Type: got %q, expected %q or %q, or AllowForeign with a type that is no kind of ours", c.Type, Access, Service)
 	}
-	if c.Claims.err != nil {
-		return nil, c.Claims.err
+	switch {
+	case c.AllowForeign && c.List != nil:
+		return nil, errors.New("tokens: Config.AllowForeign: got a List too, expected none: a foreign token carries no epoch, so the list would refuse it for ever")
+	case c.AllowMissingType && !c.AllowForeign:
+		return nil, errors.New("tokens: Config.AllowMissingType: got it without AllowForeign, expected both: own tokens always have a typ")
+	}
+	names := registered
+	if c.AllowForeign {
+		names = registeredForeign
+	}
+	if err := c.Claims.check(names); err != nil {
+		return nil, err
 	}
 	if c.Leeway < 0 || c.Leeway > maxLeeway {
 		return nil, fmt.Errorf("tokens: Config.Leeway: got %s, expected 0 to %s", c.Leeway, maxLeeway)

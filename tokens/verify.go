@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/doorward/doorward/auth"
@@ -35,8 +36,15 @@ func (t *Tokens) Verify(ctx context.Context, raw string) (*auth.Principal, error
 			return nil, err
 		}
 		if t.cache != nil {
-			t.cache.Set(raw, &cached{c, k})
+			// A copy: raw may be a part of a whole Cookie line, which the cache would keep alive.
+			t.cache.Set(strings.Clone(raw), &cached{c, k})
 		}
+	} else if t.c.Claims.shares {
+		fresh := *c
+		if fresh.Claims, err = t.c.Claims.decode(c.rest); err != nil {
+			return nil, err
+		}
+		c = &fresh
 	}
 	p := c.principal()
 	if t.c.List != nil {
@@ -50,12 +58,9 @@ func (t *Tokens) Verify(ctx context.Context, raw string) (*auth.Principal, error
 	own := *c
 	own.Principal, own.Audience = *p, slices.Clone(c.Audience)
 	if err := t.c.Validate(ctx, &own); err != nil {
-		if auth.CodeOf(err) == auth.Internal && !errors.Is(err, auth.Internal) {
-			err = fmt.Errorf("%w: %w", auth.TokenInvalid, err)
-		}
 		return nil, err
 	}
-	return &own.Principal, nil
+	return own.principal(), nil // once more: Validate may have put slices in that it shares with others
 }
 
 // remembered returns what an earlier verification of the same text found, nil when it must be done anew.
@@ -69,7 +74,6 @@ func (t *Tokens) remembered(raw string, now time.Time) (*Claims, error) {
 		return nil, nil
 	}
 	if !t.c.Keys.holds(hit.key) || !hit.key.validAt(now) {
-		t.cache.Invalidate(raw)
 		return nil, nil
 	}
 	if err := t.checkTimes(hit.claims, now); err != nil {
@@ -98,7 +102,7 @@ func (t *Tokens) open(ctx context.Context, raw, typ, use string, life time.Durat
 	if h.KeyID == "" {
 		return nil, nil, fmt.Errorf("%w: no kid", ErrMalformed)
 	}
-	if canonicalType(h.Type) != canonicalType(typ) {
+	if canonicalType(h.Type) != canonicalType(typ) && !(t.c.AllowMissingType && h.Type == "") {
 		return nil, nil, fmt.Errorf("%w: got %.40q, expected %q", ErrKind, h.Type, typ)
 	}
 	k, err := t.c.Keys.find(ctx, h.KeyID)
@@ -119,14 +123,9 @@ func (t *Tokens) open(ctx context.Context, raw, typ, use string, life time.Durat
 		return nil, nil, fmt.Errorf("%w: key %q: %w", ErrSignature, k.id, err)
 	}
 
-	var w wire
-	if err := decode(txt.payload, &w); err != nil {
+	w, err := t.readClaims(txt.payload)
+	if err != nil {
 		return nil, nil, fmt.Errorf("%w: claims: %w", ErrMalformed, err)
-	}
-	if len(w.Rest) > 0 {
-		if err := members(w.Rest, registered, nil); err != nil {
-			return nil, nil, fmt.Errorf("%w: claims: %w", ErrMalformed, err)
-		}
 	}
 	if err := t.checkClaims(&w, life); err != nil {
 		return nil, nil, err
@@ -145,6 +144,23 @@ func (t *Tokens) open(ctx context.Context, raw, typ, use string, life time.Durat
 	return c, k, nil
 }
 
+// readClaims decodes a payload: whole for a token of ours, the names that everybody shares for a foreign one.
+func (t *Tokens) readClaims(payload []byte) (w wire, err error) {
+	names := registered
+	if t.c.AllowForeign {
+		names = registeredForeign
+		var f foreignWire
+		err = decode(payload, &f)
+		w = f.wire()
+	} else {
+		err = decode(payload, &w)
+	}
+	if err == nil && len(w.Rest) > 0 {
+		err = members(w.Rest, names, nil)
+	}
+	return w, err
+}
+
 // checkClaims looks at what does not change with time.
 func (t *Tokens) checkClaims(w *wire, life time.Duration) error {
 	const lastInstant = 253402300799 // the end of year 9999: beyond it time.Time and other readers break
@@ -155,7 +171,7 @@ func (t *Tokens) checkClaims(w *wire, life time.Duration) error {
 		return fmt.Errorf("%w: got %.80q, expected %q", ErrAudience, w.Audience.values, t.c.Audience)
 	case w.Subject == "":
 		return fmt.Errorf("%w: no sub", ErrMalformed)
-	case w.IssuedAt < 0 || w.NotBefore < 0 || w.AuthTime < 0 || w.Version < 0 || max(w.NotBefore, w.Expires) > lastInstant:
+	case w.IssuedAt < 0 || w.NotBefore < 0 || w.AuthTime < 0 || w.Version < 0 || max(w.NotBefore, w.Expires, w.AuthTime) > lastInstant:
 		return fmt.Errorf("%w: a negative or absurd number", ErrMalformed)
 	case w.IssuedAt >= w.Expires: // also: no exp
 		return fmt.Errorf("%w: exp is not after iat", ErrMalformed)
@@ -176,7 +192,7 @@ func (t *Tokens) checkTimes(c *Claims, now time.Time) error {
 	// RFC 7519 section 4.1.4: "on or after" exp it is over.
 	case !now.Before(c.Expires.Add(t.c.Leeway)):
 		return ErrExpired
-	case c.IssuedAt.After(now.Add(skew)), c.NotBefore.After(now.Add(skew)):
+	case c.IssuedAt.After(now.Add(skew)), c.NotBefore.After(now.Add(skew)), c.AuthTime.After(now.Add(skew)):
 		return ErrNotYetValid
 	case c.IssuedAt.IsZero() && c.Expires.Sub(now) > t.maxLife:
 		return fmt.Errorf("%w: without iat exp is at most %s ahead", ErrMalformed, t.maxLife)
