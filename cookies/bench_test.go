@@ -43,7 +43,7 @@ func BenchmarkAccess(b *testing.B) {
 		}
 	})
 	b.Run("sealed", func(b *testing.B) {
-		jar := cookies.Jar{Seal: newKeys("k1")}
+		jar := cookies.Jar{Seal: sealWith("k1")}
 		r := &http.Request{Host: "app.example.com", Header: http.Header{"Cookie": {sealedLine(b, jar, strings.Repeat("abcd-_.~", 60))}}}
 		b.ReportAllocs()
 		for b.Loop() {

@@ -47,11 +47,9 @@ type Policy struct {
 	// shows a proxy, gets an error, so that the switch cannot be left on in production unnoticed.
 	InsecureLoopback bool
 
-	// Seal encrypts the value with AES-256-GCM, so that whoever sees the cookie, in a browser's tools
-	// or a proxy's log, cannot read ids in it (NIST SP 800-63B-4 section 5.1.1). Without it a signed
-	// token is there as it is: base64, so its ids and grants are readable, though not changeable. A
-	// sealed value is a third longer, plus the key's id.
-	Seal KeySource
+	// Seal encrypts the value. Without it a signed token is there as it is: base64, so its ids and
+	// grants are readable, though not changeable.
+	Seal Seal
 
 	suffix string // added to Name by Jar: not joined before it is needed, so that reading allocates nothing
 }
@@ -92,8 +90,8 @@ func (p *Policy) cookie(r *http.Request, value string, expires time.Time) (*http
 	if value == "" {
 		return nil, fmt.Errorf("cookies: no value for %s; Clear expires it", name)
 	}
-	if p.Seal != nil {
-		if value, err = seal(p.Seal, name, value); err != nil {
+	if p.Seal.Keys != nil {
+		if value, err = p.Seal.seal(name, value); err != nil {
 			return nil, err
 		}
 	}
@@ -130,6 +128,10 @@ func (p *Policy) form(r *http.Request) (form, error) {
 		return f, fmt.Errorf("cookies: Name must be an HTTP token: got %q", p.Name)
 	case strings.HasPrefix(p.Name, "__"):
 		return f, fmt.Errorf("cookies: Name must not begin with two underscores, the prefix is added: got %q", p.Name)
+	case p.Seal.Keys != nil && p.Seal.Issuer == "":
+		return f, errors.New("cookies: Seal needs an Issuer, or what another installation with the same secret has sealed would open here")
+	case p.Seal.Keys == nil && p.Seal.Issuer != "":
+		return f, errors.New("cookies: Seal needs Keys: with an Issuer alone it would send the value in clear")
 	}
 	if p.Path != "" && p.Path != "/" {
 		if !isPath(p.Path) {

@@ -37,7 +37,7 @@ func Example() {
 // A cookie of the application's own, sealed, so that it may hold any text.
 func ExamplePolicy() {
 	var keys keyring = newKeys("2026-11") // in an application: the *tokens.Keyring
-	last := cookies.Policy{Name: "last-account", Seal: keys}
+	last := cookies.Policy{Name: "last-account", Seal: cookies.Seal{Keys: keys, Issuer: "https://app.example.com"}}
 
 	w := httptest.NewRecorder()
 	r := httptest.NewRequest("GET", "/", nil)

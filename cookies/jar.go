@@ -19,7 +19,7 @@ type Jar struct {
 	SameSite          http.SameSite // 0 is Lax
 	InsecureCrossSite bool          // SameSite=None; demands middleware.RequireCSRF on every route that reads the jar
 	InsecureLoopback  bool          // development over http on a loopback host
-	Seal              KeySource     // encrypts both values; *tokens.Keyring fits
+	Seal              Seal          // encrypts both values
 }
 
 // Set sets the session's cookies; see [Policy.Set] for what it refuses. After an error none was set.

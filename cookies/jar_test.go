@@ -147,7 +147,7 @@ func TestJarWithARealClient(t *testing.T) {
 		prefix string
 	}{
 		{"https", cookies.Jar{}, true, "__Host-"},
-		{"https sealed", cookies.Jar{Seal: newKeys("k1")}, true, "__Host-"},
+		{"https sealed", cookies.Jar{Seal: sealWith("k1")}, true, "__Host-"},
 		{"https named", cookies.Jar{Name: "shop"}, true, "__Host-shop-"},
 		{"https on loopback with the switch on", cookies.Jar{InsecureLoopback: true}, true, "__Host-"},
 		{"http on loopback with the switch on", cookies.Jar{InsecureLoopback: true}, false, ""},

@@ -93,6 +93,8 @@ func TestSTD_C02_ContradictionsAreRefused(t *testing.T) {
 		{"SameSite default mode", cookies.Policy{Name: "x", SameSite: http.SameSiteDefaultMode}},
 		{"SameSite unknown", cookies.Policy{Name: "x", SameSite: 9}},
 		{"SameSite negative", cookies.Policy{Name: "x", SameSite: -1}},
+		{"seal without an issuer", cookies.Policy{Name: "x", Seal: cookies.Seal{Keys: newKeys("k1")}}},
+		{"seal without keys", cookies.Policy{Name: "x", Seal: cookies.Seal{Issuer: issuer}}},
 	} {
 		t.Run(c.name, func(t *testing.T) { refusesAll(t, c.policy, request("x=v")) })
 	}
@@ -151,7 +153,7 @@ func TestSTD_C03_HttpOnlyCannotBeTurnedOff(t *testing.T) {
 	for _, p := range []cookies.Policy{
 		{Name: "x"},
 		{Name: "x", Path: "/a", SameSite: http.SameSiteStrictMode},
-		{Name: "x", InsecureCrossSite: true, InsecureLoopback: true, Seal: newKeys("k1")},
+		{Name: "x", InsecureCrossSite: true, InsecureLoopback: true, Seal: sealWith("k1")},
 	} {
 		w := httptest.NewRecorder()
 		if err := errors.Join(p.Set(w, loopback, "v", time.Time{}), p.Clear(w, loopback)); err != nil {
@@ -257,7 +259,7 @@ func TestSTD_C06_Size(t *testing.T) {
 	})
 	t.Run("sealed", func(t *testing.T) {
 		w := httptest.NewRecorder()
-		refused(t, w, cookies.Policy{Name: "x", Seal: newKeys("k1")}.Set(w, request(), strings.Repeat("v", 3100), time.Time{}))
+		refused(t, w, cookies.Policy{Name: "x", Seal: sealWith("k1")}.Set(w, request(), strings.Repeat("v", 3100), time.Time{}))
 	})
 }
 

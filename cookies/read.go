@@ -33,10 +33,10 @@ func (p *Policy) open(f *form, value string) (string, error) {
 	switch {
 	case value == "":
 		return "", auth.CredentialsMissing
-	case p.Seal == nil:
+	case p.Seal.Keys == nil:
 		return value, nil
 	}
-	return unseal(p.Seal, f.fullName(), value)
+	return p.Seal.unseal(f.fullName(), value)
 }
 
 // find returns the value of the one cookie of this name, "" when there is none, or what is wrong.

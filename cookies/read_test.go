@@ -164,8 +164,8 @@ func FuzzCookieReader(f *testing.F) {
 	for _, c := range odd {
 		f.Add("a=b; __Host-access=" + c.value)
 	}
-	keys := newKeys("k1")
-	f.Add(sealedLine(f, cookies.Jar{Seal: keys}, "good"))
+	seal := sealWith("k1")
+	f.Add(sealedLine(f, cookies.Jar{Seal: seal}, "good"))
 	f.Fuzz(func(t *testing.T, header string) {
 		r := request(header)
 		value, err := cookies.Jar{}.Access(r)
@@ -196,7 +196,7 @@ func FuzzCookieReader(f *testing.F) {
 		case code != auth.CredentialsMissing && code != auth.RequestMalformed:
 			t.Fatal(err)
 		}
-		if v, err := (cookies.Jar{Seal: keys}).Access(r); err == nil && v != "good" {
+		if v, err := (cookies.Jar{Seal: seal}).Access(r); err == nil && v != "good" {
 			t.Fatalf("a forged seal opened: %q", v)
 		}
 	})

@@ -11,6 +11,18 @@ import (
 	"github.com/doorward/doorward/auth"
 )
 
+// A Seal encrypts a cookie's value with AES-256-GCM, so that whoever sees the cookie, in a browser's tools
+// or a proxy's log, cannot read ids in it (NIST SP 800-63B-4 section 5.1.1). The zero value seals nothing.
+// A sealed value is a third longer, plus the key's id.
+type Seal struct {
+	Keys KeySource // *tokens.Keyring fits
+
+	// Issuer is what the tokens have there, or any other name of this installation; demanded with Keys, and
+	// refused without. The key depends on it, so that what staging has sealed opens nowhere in production,
+	// although both may have one secret.
+	Issuer string
+}
+
 // A KeySource gives out keys of 32 bytes made from longer-lived ones; *tokens.Keyring is one.
 //
 // Derive returns a key for a salt and a purpose, and the id of the key that it was made from. The id ""
@@ -23,11 +35,11 @@ type KeySource interface {
 // base64url takes one spelling of each text only (RFC 4648 section 3.5).
 var base64url = base64.RawURLEncoding.Strict()
 
-// seal returns kid.base64url(nonce, ciphertext): AES-256-GCM under a key of this cookie's own. The name
-// is associated data too, so that no cookie opens in another's place. Random nonces are good for 2^32
-// cookies under one key (NIST SP 800-38D section 8.3).
-func seal(keys KeySource, name, value string) (string, error) {
-	id, aead, err := aead(keys, "", name)
+// seal returns kid.base64url(nonce, ciphertext) under the issuer's key. The cookie's name is associated
+// data, so that none opens in another's place. Random nonces are good for 2^32 cookies under one key (NIST
+// SP 800-38D section 8.3): for 240 days, when 100 sessions are refreshed a second.
+func (s *Seal) seal(name, value string) (string, error) {
+	id, aead, err := s.aead("")
 	if err != nil {
 		return "", fmt.Errorf("cookies: no key to seal %s: %w", name, err)
 	}
@@ -35,12 +47,12 @@ func seal(keys KeySource, name, value string) (string, error) {
 }
 
 // unseal opens what seal has made; anything else is a credential that does not hold.
-func unseal(keys KeySource, name, sealed string) (string, error) {
+func (s *Seal) unseal(name, sealed string) (string, error) {
 	dot := strings.LastIndexByte(sealed, '.')
 	if dot <= 0 { // an empty id would ask for the current key: a second spelling
 		return "", fmt.Errorf("%w: the cookie %s is not sealed", auth.TokenInvalid, name)
 	}
-	_, aead, err := aead(keys, sealed[:dot], name)
+	_, aead, err := s.aead(sealed[:dot])
 	if err != nil {
 		return "", fmt.Errorf("%w: no key to open the cookie %s: %w", auth.TokenInvalid, name, err)
 	}
@@ -55,8 +67,8 @@ func unseal(keys KeySource, name, sealed string) (string, error) {
 	return string(value), nil
 }
 
-func aead(keys KeySource, id, name string) (usedID string, _ cipher.AEAD, err error) {
-	usedID, key, err := keys.Derive(id, name, "cookie")
+func (s *Seal) aead(id string) (usedID string, _ cipher.AEAD, err error) {
+	usedID, key, err := s.Keys.Derive(id, s.Issuer, "cookie")
 	if err != nil {
 		return "", nil, err
 	}

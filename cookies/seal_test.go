@@ -20,6 +20,10 @@ type keyring []string
 
 func newKeys(ids ...string) keyring { return ids }
 
+const issuer = "https://app.example.com"
+
+func sealWith(ids ...string) cookies.Seal { return cookies.Seal{Keys: newKeys(ids...), Issuer: issuer} }
+
 func (k keyring) Derive(id, salt, purpose string) (string, []byte, error) {
 	for _, known := range k {
 		if id == "" || id == known {
@@ -47,7 +51,7 @@ var jwt = "eyJhbGciOiJIUzI1NiJ9." + base64.RawURLEncoding.EncodeToString([]byte(
 
 // STD-C10: sealed, nothing of a token can be read from the cookie, decoded or not; and no two are alike.
 func TestSTD_C10_SealedShowsNothing(t *testing.T) {
-	jar := cookies.Jar{Seal: newKeys("2026-11")}
+	jar := cookies.Jar{Seal: sealWith("2026-11")}
 	line := sealedLine(t, jar, jwt)
 	if line == sealedLine(t, jar, jwt) {
 		t.Error("the same token gives the same cookie twice")
@@ -69,7 +73,7 @@ func TestSTD_C10_SealedShowsNothing(t *testing.T) {
 
 // STD-C10: with a seal a policy may hold any text, since nothing of it is sent as it is.
 func TestSTD_C10_SealedFreeText(t *testing.T) {
-	p := cookies.Policy{Name: "x", Seal: newKeys("k1")}
+	p := cookies.Policy{Name: "x", Seal: sealWith("k1")}
 	for _, text := range []string{"ann@example.com", "a;b, \"c\" \x00\xff\r\n", "é"} {
 		w := httptest.NewRecorder()
 		if err := p.Set(w, request(), text, time.Time{}); err != nil {
@@ -87,11 +91,11 @@ func TestSTD_C10_SealedFreeText(t *testing.T) {
 // A key is accepted while it is known; removed, its cookies die. None of it expires the cookie: the key may
 // be one that this node does not know yet.
 func TestSealFollowsTheKeyring(t *testing.T) {
-	old, both, rotated := newKeys("k1"), newKeys("k2", "k1"), newKeys("k2")
-	of := func(k keyring) string { return sealedLine(t, cookies.Jar{Seal: k}, "good") }
+	old, both, rotated := sealWith("k1"), sealWith("k2", "k1"), sealWith("k2")
+	of := func(s cookies.Seal) string { return sealedLine(t, cookies.Jar{Seal: s}, "good") }
 	for _, c := range []struct {
 		name, line string
-		reader     keyring
+		reader     cookies.Seal
 		ok         bool
 	}{
 		{"current", of(old), old, true},
@@ -114,7 +118,7 @@ func TestSealFollowsTheKeyring(t *testing.T) {
 
 // Whatever is done to a sealed value, it does not open; nor does it in the place of another cookie.
 func TestSealForged(t *testing.T) {
-	jar := cookies.Jar{Seal: newKeys("k1")}
+	jar := cookies.Jar{Seal: sealWith("k1")}
 	_, good, _ := strings.Cut(sealedLine(t, jar, jwt), "=")
 	_, body, _ := strings.Cut(good, ".")
 	flip := func(i int) string {
@@ -164,6 +168,19 @@ func TestSealForged(t *testing.T) {
 	})
 }
 
+// Two installations may have one secret; what one has sealed is nothing to the other.
+func TestSealIsOfOneIssuer(t *testing.T) {
+	keys := newKeys("k1")
+	staging := cookies.Jar{Seal: cookies.Seal{Keys: keys, Issuer: "https://staging.example.com"}}
+	production := cookies.Jar{Seal: cookies.Seal{Keys: keys, Issuer: "https://app.example.com"}}
+	line := sealedLine(t, staging, jwt)
+	if value, err := staging.Access(request(line)); value != jwt || err != nil {
+		t.Errorf("at home: got %q, %v", value, err)
+	}
+	value, err := production.Access(request(line))
+	isInvalid(t, value, err)
+}
+
 func isInvalid(t *testing.T, value string, err error) {
 	t.Helper()
 	if value != "" || auth.CodeOf(err) != auth.TokenInvalid {
@@ -195,7 +212,7 @@ func TestSealBadKeySource(t *testing.T) {
 		"id with a comma": {"k,1", make([]byte, 32), nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			jar := cookies.Jar{Seal: keys}
+			jar := cookies.Jar{Seal: cookies.Seal{Keys: keys, Issuer: issuer}}
 			w := httptest.NewRecorder()
 			err := jar.Set(w, request(), &auth.Pair{Access: "a"})
 			refused(t, w, err)
@@ -203,7 +220,7 @@ func TestSealBadKeySource(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 			if name != "id with a comma" { // a matter of Set alone
-				value, err := jar.Access(request(sealedLine(t, cookies.Jar{Seal: newKeys("k1")}, "a")))
+				value, err := jar.Access(request(sealedLine(t, cookies.Jar{Seal: sealWith("k1")}, "a")))
 				isInvalid(t, value, err)
 			}
 		})
