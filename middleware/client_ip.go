@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// maxClientHeader bounds, in bytes, how much of a client's own making is looked at: dozens of hops.
+// maxClientHeader bounds, in bytes from the right, how far the hops are followed: dozens of proxies.
 const maxClientHeader = 4096
 
 // ClientIP puts the client's address into the RemoteAddr of the request that goes on, for whatever counts or
@@ -20,10 +20,11 @@ const maxClientHeader = 4096
 // other header is looked at. Port and zone: RemoteAddr becomes "address:port" with the port that was said, or
 // 0; a zone is dropped, and an IPv4-mapped address becomes IPv4.
 //
-// Whatever is no plain address on the way means that the peer counts: an empty or hidden hop, "unknown", more
-// than 4 KiB, a second line of a header with one address, and no untrusted hop at all, for then anybody
-// within the trusted networks could pose as anybody else there. Proxies that pass on what a client sent
-// make any of this worthless: see that each appends, or replaces.
+// What stands left of the client's address is the client's own making, and neither its content nor its size
+// matters. Whatever is no plain address on the way there means that the peer counts: an empty or hidden hop,
+// "unknown", 4 KiB of trusted hops, a second line of a header with one address, and no untrusted hop at all,
+// for then anybody within the trusted networks could pose as anybody else there. Proxies that pass on what
+// a client sent make any of this worthless: see that each appends, or replaces.
 //
 // An empty or impossible header name, no trusted network, or an invalid one makes every request 500.
 func ClientIP(header string, trusted ...netip.Prefix) Middleware {
@@ -68,30 +69,25 @@ func plain(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
 
 // clientAddress returns the right-most hop outside of the trusted networks. ok is false when the peer counts.
 func clientAddress(header string, lines []string, trusted networks) (client netip.AddrPort, ok bool) {
-	size := 0
-	for _, line := range lines {
-		size += len(line)
-	}
-	if size > maxClientHeader {
-		return netip.AddrPort{}, false
-	}
-	split, parse := splitNothing, parseHop
+	cut, parse := cutNothing, parseHop
 	switch header {
 	case "X-Forwarded-For":
-		split = splitCommas
+		cut = cutComma
 	case "Forwarded":
-		split, parse = splitForwarded, parseForwarded
+		cut, parse = cutForwarded, parseForwarded
 	default:
 		if len(lines) != 1 {
 			return netip.AddrPort{}, false
 		}
 	}
+	size := 0
 	for _, line := range slices.Backward(lines) { // lines in a row are one list (RFC 9110 section 5.3)
-		hops, ok := split(line)
-		if !ok {
-			return netip.AddrPort{}, false
-		}
-		for _, hop := range slices.Backward(hops) {
+		for more := true; more; {
+			var hop string
+			line, hop, more = cut(line)
+			if size += len(hop) + 1; size > maxClientHeader {
+				return netip.AddrPort{}, false
+			}
 			a, ok := parse(hop)
 			if !ok {
 				return netip.AddrPort{}, false
@@ -104,9 +100,18 @@ func clientAddress(header string, lines []string, trusted networks) (client neti
 	return netip.AddrPort{}, false
 }
 
-func splitNothing(line string) ([]string, bool) { return []string{line}, true }
+// The cut functions take the last hop off a line; more says whether there was a comma before it.
 
-func splitCommas(line string) ([]string, bool) { return strings.Split(line, ","), true }
+func cutNothing(line string) (rest, hop string, more bool) { return "", line, false }
+
+func cutComma(line string) (rest, hop string, more bool) {
+	return cutAt(line, strings.LastIndexByte(line, ','))
+}
+
+// cutAt cuts around the byte at i, -1 for none.
+func cutAt(line string, i int) (rest, hop string, more bool) {
+	return line[:max(i, 0)], line[i+1:], i >= 0
+}
 
 // parseHop reads an address with or without a port; an IPv6 one with a port, and at will without, in brackets.
 func parseHop(hop string) (netip.AddrPort, bool) {

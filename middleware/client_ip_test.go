@@ -3,6 +3,7 @@ package middleware_test
 import (
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -79,8 +80,14 @@ func TestATK_L04_ClientIP(t *testing.T) {
 		"trusted IPv4-mapped hop":             {xff, peer, []string{"203.0.113.9, ::ffff:10.1.1.1"}, "203.0.113.9:0"},
 		"IPv4-mapped in hex":                  {xff, peer, []string{"203.0.113.9, ::ffff:a01:101"}, "203.0.113.9:0"},
 		"quoted":                              {xff, peer, []string{`"203.0.113.9"`}, peer},
-		"4 KiB":                               {xff, peer, []string{strings.Repeat("x", 4096-len(", 203.0.113.9")) + ", 203.0.113.9"}, "203.0.113.9:0"},
-		"over 4 KiB":                          {xff, peer, []string{strings.Repeat("x", 4096-len("203.0.113.9")+1), "203.0.113.9"}, peer},
+		"5 KiB of the client's":               {xff, peer, []string{strings.Repeat("x", 5<<10) + ", 203.0.113.9"}, "203.0.113.9:0"},
+		"5 KiB of the client's hops":          {xff, peer, []string{strings.Repeat("1.1.1.1, ", 600) + "203.0.113.9, 10.1.1.1"}, "203.0.113.9:0"},
+		"5 KiB of the client's in a line":     {xff, peer, []string{strings.Repeat("x", 5<<10), "203.0.113.9"}, "203.0.113.9:0"},
+		"5 KiB of the client's in lines":      {xff, peer, slices.Concat(slices.Repeat([]string{"1.1.1.1"}, 1<<10), []string{"203.0.113.9", "10.1.1.1"}), "203.0.113.9:0"},
+		"4 KiB":                               {xff, peer, []string{"203.0.113.9" + strings.Repeat(",10.1.1.1", 453)}, "203.0.113.9:0"},
+		"over 4 KiB":                          {xff, peer, []string{"203.0.113.9" + strings.Repeat(",10.1.1.1", 454)}, peer},
+		"over 4 KiB of lines":                 {xff, peer, slices.Concat([]string{"203.0.113.9"}, slices.Repeat([]string{"10.1.1.1"}, 454)), peer},
+		"one hop over 4 KiB":                  {xff, peer, []string{strings.Repeat(" ", 4<<10) + "203.0.113.9"}, peer},
 		"name in lower case":                  {"x-forwarded-for", peer, []string{"203.0.113.9"}, "203.0.113.9:0"},
 		"X-Real-IP":                           {real, peer, []string{"203.0.113.9"}, "203.0.113.9:0"},
 		"X-Real-IP, trusted address":          {real, peer, []string{"10.1.1.1"}, peer},
@@ -106,7 +113,13 @@ func TestATK_L04_ClientIP(t *testing.T) {
 		"Forwarded, empty value":              {fwd, peer, []string{`for=`}, peer},
 		"Forwarded, empty quotation":          {fwd, peer, []string{`for=""`}, peer},
 		"Forwarded, empty pairs":              {fwd, peer, []string{`;for=203.0.113.9;;proto=http;`}, "203.0.113.9:0"},
-		"Forwarded, open quotation":           {fwd, peer, []string{`for=1.1.1.1;x=", for=203.0.113.9`}, peer},
+		"Forwarded, the client's open":        {fwd, peer, []string{`for=1.1.1.1;x=", for=203.0.113.9`}, "203.0.113.9:0"},
+		"Forwarded, the client's escape":      {fwd, peer, []string{`for="\, for="203.0.113.9", for="10.1.1.1:80"`}, "203.0.113.9:0"},
+		"Forwarded, 5 KiB of the client's":    {fwd, peer, []string{`for="` + strings.Repeat("x", 5<<10) + `, for=203.0.113.9;by="10.0.0.1:80"`}, "203.0.113.9:0"},
+		"Forwarded, open quotation":           {fwd, peer, []string{`for=1.1.1.1, for="203.0.113.9`}, peer},
+		"Forwarded, open by an escape":        {fwd, peer, []string{`for=203.0.113.9;x="a\"`}, peer},
+		"Forwarded, escaped backslash":        {fwd, peer, []string{`for=1.1.1.1, for=203.0.113.9;x="a\\"`}, "203.0.113.9:0"},
+		"Forwarded, comma behind escapes":     {fwd, peer, []string{`for=1.1.1.1, for=203.0.113.9;x="\\\", for=2.2.2.2"`}, "203.0.113.9:0"},
 		"Forwarded, open quotation in a line": {fwd, peer, []string{`for="1.1.1.1`, `for=203.0.113.9`}, "203.0.113.9:0"},
 		"Forwarded, comma in a quotation":     {fwd, peer, []string{`for=203.0.113.9;x="a, for=1.1.1.1"`}, "203.0.113.9:0"},
 		"Forwarded, semicolon in a quotation": {fwd, peer, []string{`x="a;for=1.1.1.1";for=203.0.113.9`}, "203.0.113.9:0"},

@@ -5,14 +5,30 @@ import (
 	"strings"
 )
 
-// splitForwarded cuts a Forwarded header into its elements (RFC 7239 section 4). A quotation that does not
-// end makes the whole line worthless: what stands behind it may be a proxy's word or the client's.
-func splitForwarded(line string) ([]string, bool) { return splitQuoted(line, ',') }
+// cutForwarded takes the last element off a Forwarded header (RFC 7239 section 4). It reads from the right,
+// where the own proxies have written, so that a quotation which a client left open on the left hides nothing.
+// Of a line that keeps to the grammar it makes what reading from the left would: a quotation mark behind a
+// backslash is part of a value, and the one that opens a value stands behind "=".
+func cutForwarded(line string) (rest, element string, more bool) {
+	quoted := false
+	for i := len(line) - 1; i >= 0; i-- {
+		switch {
+		case line[i] == '"' && !(quoted && i > 0 && line[i-1] == '\\'):
+			quoted = !quoted
+		case line[i] == ',' && !quoted:
+			return cutAt(line, i)
+		}
+	}
+	return cutAt(line, -1)
+}
 
 // parseForwarded reads the for parameter of an element: exactly one, a token or quoted, with an address. The
 // other parameters only have to be parameters. "unknown" and obfuscated names are no address.
 func parseForwarded(element string) (hop netip.AddrPort, ok bool) {
-	pairs, _ := splitQuoted(element, ';') // splitForwarded saw its quotations end
+	pairs, closed := splitQuoted(element, ';')
+	if !closed {
+		return hop, false
+	}
 	found := false
 	for _, pair := range pairs {
 		pair = strings.Trim(pair, " \t")

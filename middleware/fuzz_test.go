@@ -68,6 +68,7 @@ func FuzzClientAddress(f *testing.F) {
 		for header := range 3 {
 			f.Add(header, s, false)
 			f.Add(header, s, true)
+			f.Add(header, strings.Repeat(s, 600), false)
 		}
 	}
 	headers := []string{"X-Forwarded-For", "Forwarded", "X-Real-Ip"}
@@ -88,21 +89,23 @@ func FuzzClientAddress(f *testing.F) {
 				}
 			}
 		}
-		// The proxy at the peer appends the client that it saw, in the same line or in another.
+		// The outer proxy appends the client that it saw, with Forwarded the Host header as well, and the one at
+		// the peer appends the outer one, in the same line or in another.
 		const seen = "203.0.113.9"
-		appended := seen
+		appended := seen + ", 10.1.1.1"
 		switch header {
 		case "X-Real-Ip":
 			return
 		case "Forwarded":
-			appended = `for="` + seen + `"`
+			host := strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(client)
+			appended = `for="` + seen + `";host="` + host + `", for=10.1.1.1;by="10.0.0.1:80"`
 		}
 		lines := []string{client + ", " + appended}
 		if newLine {
 			lines = []string{client, appended}
 		}
 		got = remote(header, peer, http.Header{header: lines})
-		if got != seen+":0" && (got != peer || header == "X-Forwarded-For" && len(client) < 4000) {
+		if tooLong := header == "Forwarded" && len(appended) > 4000; got != seen+":0" && !tooLong {
 			t.Fatalf("%s %q: got %s, want %s", header, lines, got, seen)
 		}
 	})
