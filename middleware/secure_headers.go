@@ -2,18 +2,13 @@ package middleware
 
 import "net/http"
 
-// secureHeaders are shared by all answers (see noStore for why that is safe).
-var secureHeaders = []struct {
-	name  string
-	value []string
-}{
-	{"X-Content-Type-Options", []string{"nosniff"}[:1:1]},
-	{"Content-Security-Policy", []string{"frame-ancestors 'none'"}[:1:1]},
-	{"Referrer-Policy", []string{"no-referrer"}[:1:1]},
-	{"Cross-Origin-Opener-Policy", []string{"same-origin"}[:1:1]},
+var secureHeaders = [...]struct{ name, value string }{
+	{"X-Content-Type-Options", "nosniff"},
+	{"Content-Security-Policy", "frame-ancestors 'none'"},
+	{"Referrer-Policy", "no-referrer"},
+	{"Cross-Origin-Opener-Policy", "same-origin"},
+	{"Strict-Transport-Security", "max-age=31536000; includeSubDomains"}, // the last: for https only
 }
-
-var transportSecurity = []string{"max-age=31536000; includeSubDomains"}[:1:1]
 
 // SecureHeaders puts these headers on every answer before the handler runs, which may replace each of
 // them with Header().Set or Del (OWASP ASVS 5.0 V3.4):
@@ -27,18 +22,22 @@ var transportSecurity = []string{"max-age=31536000; includeSubDomains"}[:1:1]
 // The policy has the one directive that suits every answer. A handler that serves HTML replaces it by its
 // own, and keeps frame-ancestors in it.
 //
-// A request came by https when this server ended its TLS, or when a proxy says so in X-Forwarded-Proto.
-// That header is believed without asking who sent it, because nothing is gained by forging it: the forger
-// gets the header on an answer of his own, and a browser ignores it on one that came by http (RFC 6797
-// section 8.1). It holds for all subdomains and for a year: Del it where one of them has no https.
+// A request came by https when this server ended its TLS, or when X-Forwarded-Proto says so. That header is
+// believed without asking who sent it: a forger gets Strict-Transport-Security on an answer of his own. A
+// shared cache that keeps the answer hands it to others as well, and a browser that gets it by https obeys
+// (RFC 6797 section 8.1), so where subdomains have no https, a proxy in front must replace what clients send
+// in X-Forwarded-Proto, or a handler Del the header. It holds for all subdomains and for a year.
 func SecureHeaders() Middleware {
 	return wrap(func(w http.ResponseWriter, r *http.Request) (*http.Request, error) {
-		h := w.Header()
-		for _, s := range secureHeaders {
-			h[s.name] = s.value
+		h, n := w.Header(), len(secureHeaders)
+		if !cameByHTTPS(r) {
+			n--
 		}
-		if cameByHTTPS(r) {
-			h["Strict-Transport-Security"] = transportSecurity
+		// One array for all, and a new one for each answer: a handler may write into a header's values.
+		values := make([]string, n)
+		for i, s := range secureHeaders[:n] {
+			values[i] = s.value
+			h[s.name] = values[i : i+1 : i+1]
 		}
 		return r, nil
 	})

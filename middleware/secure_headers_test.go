@@ -18,6 +18,14 @@ func TestSTD_H08_SecureHeaders(t *testing.T) {
 		"Strict-Transport-Security":  "",
 	}
 	h := middleware.SecureHeaders()(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/in-place" {
+			for _, values := range w.Header() {
+				values[0] = "x"
+			}
+			for _, values := range w.Header() {
+				_ = append(values, "y")
+			}
+		}
 		if r.URL.Path == "/own" {
 			w.Header().Set("Content-Security-Policy", "default-src 'self'; frame-ancestors 'self'")
 			w.Header().Add("Referrer-Policy", "same-origin")
@@ -26,7 +34,12 @@ func TestSTD_H08_SecureHeaders(t *testing.T) {
 	if got := serve(h, request("GET", "/own")).Header(); got.Get("Content-Security-Policy") != "default-src 'self'; frame-ancestors 'self'" {
 		t.Errorf("the handler's own policy is gone: %v", got)
 	}
-	w := serve(h, request("GET", "/")) // behind the one that changed some: the shared values are as they were
+	for name, got := range serve(h, request("GET", "/in-place")).Header() {
+		if len(got) != 1 || got[0] != "x" {
+			t.Errorf("%s: a value reached into another header's: %q", name, got)
+		}
+	}
+	w := serve(h, request("GET", "/")) // behind those that changed some
 	for name, value := range headers {
 		if got := w.Header().Get(name); got != value {
 			t.Errorf("%s: got %q, want %q", name, got, value)
