@@ -106,8 +106,10 @@ func (c *CSRF) Token(session string) (string, error) {
 // Check decides on a request whose principal stands in its context:
 //
 //   - GET, HEAD and OPTIONS pass, except one with an Upgrade header: a WebSocket can do what a POST can, and
-//     no same-origin policy holds for it. TRACE and unknown methods are unsafe. What a body or a header
-//     says of another method is not looked at.
+//     no same-origin policy holds for it. An upgrade to h2c alone is none of these: it asks for the same
+//     answer over HTTP/2, and no browser sends it. TRACE, CONNECT (with which HTTP/2 and HTTP/3 open
+//     WebSockets, RFC 8441 and 9220) and unknown methods are unsafe. What a body or a header says of another
+//     method is not looked at.
 //   - Without a principal it is credentials_missing. A principal that is not Ambient passes: a browser does
 //     not send such a proof by itself.
 //   - The origin part must hold (see [CSRF.CheckOrigin]).
@@ -232,5 +234,16 @@ func csrfMAC(key []byte, random, session string) string {
 	return base64.RawURLEncoding.EncodeToString(h.Sum(nil))
 }
 
-// isUpgrade says whether r asks for another protocol on its connection, such as a WebSocket (RFC 6455).
-func isUpgrade(r *http.Request) bool { return len(r.Header["Upgrade"]) > 0 }
+// isUpgrade says whether r asks for another protocol on its connection, such as a WebSocket (RFC 6455). What is
+// unknown counts, for it may be a channel for commands; h2c (RFC 7540 section 3.2), which curl and Java ask for
+// unbidden, is a GET in other frames.
+func isUpgrade(r *http.Request) bool {
+	for _, line := range r.Header["Upgrade"] {
+		for protocol := range strings.SplitSeq(line, ",") {
+			if !strings.EqualFold(strings.Trim(protocol, " \t"), "h2c") {
+				return true
+			}
+		}
+	}
+	return false
+}

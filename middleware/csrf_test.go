@@ -120,6 +120,31 @@ func TestATK_C04_NeitherHeader(t *testing.T) {
 	}
 }
 
+// ATK-C09: whatever is not h2c alone is held for a WebSocket, however it is spelt; h2c is a GET, which programs
+// send with cookies and without an origin.
+func TestATK_C09_Upgrades(t *testing.T) {
+	h := middleware.RequireCSRF(newCSRF(t))(whoami)
+	for _, lines := range [][]string{
+		{"websocket"}, {"WebSocket"}, {"websocket/13"}, {"h2c, websocket"}, {"websocket,h2c"}, {"h2c", "websocket"}, {"websocket", "h2c"},
+		{"h2c;websocket"}, {"h2c websocket"}, {"h2c,"}, {""}, {"h2"}, {"h2c/1"}, {"TLS/1.0"}, {"SPDY/3.1"}, {"tcp"},
+	} {
+		for _, site := range []string{"Sec-Fetch-Site: cross-site", "Origin: https://evil.example", "Accept: */*"} {
+			r := as(request("GET", "/", site), ambient("sid-ann"))
+			r.Header["Upgrade"] = lines
+			if w := serve(h, r); w.Code != http.StatusForbidden {
+				t.Errorf("%q with %s: got %d", lines, site, w.Code)
+			}
+		}
+	}
+	for _, lines := range [][]string{{"h2c"}, {"H2C"}, {"h2c", "h2c"}, {"h2c , h2c"}} {
+		r := as(request("GET", "/", "Connection: Upgrade, HTTP2-Settings", "Http2-Settings: AAMAAABkAAQAoAAAAAIAAAAA"), ambient("sid-ann"))
+		r.Header["Upgrade"] = lines
+		want(t, serve(h, r), "")
+		r.Method = "POST"
+		want(t, serve(h, r), auth.CSRFFailed)
+	}
+}
+
 // STD-F06, STD-F07, ATK-C01, ATK-S05: a shown token that is not of this session is 403, whatever else holds.
 func TestCSRF_WrongTokens(t *testing.T) {
 	c := newCSRF(t, partner)
