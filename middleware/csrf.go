@@ -100,7 +100,7 @@ func (c *CSRF) Token(session string) (string, error) {
 	random := make([]byte, csrfRandomLen*6/8)
 	_, _ = rand.Read(random) // crypto/rand never fails
 	text := base64.RawURLEncoding.EncodeToString(random)
-	return id + "." + text + "." + csrfMAC(key, text, session), nil
+	return id + "." + text + "." + textMAC(key, text, session), nil
 }
 
 // Check decides on a request whose principal stands in its context:
@@ -176,14 +176,19 @@ func (c *CSRF) ready() bool { return c != nil && c.keys != nil && len(c.origins)
 
 // derive asks for the key of an id, "" for the current one.
 func (c *CSRF) derive(id string) (usedID string, key []byte, err error) {
-	usedID, key, err = c.keys.Derive(id, c.origins[0], "csrf")
+	return deriveKey(c.keys, id, c.origins[0], "csrf")
+}
+
+// deriveKey asks for a key, and refuses one that a MAC or an id that a text of ours cannot be made of.
+func deriveKey(keys KeySource, id, salt, purpose string) (usedID string, key []byte, err error) {
+	usedID, key, err = keys.Derive(id, salt, purpose)
 	switch {
 	case err != nil:
-		return "", nil, fmt.Errorf("middleware: the key of CSRF tokens: %w", err)
+		return "", nil, fmt.Errorf("middleware: the %s key: %w", purpose, err)
 	case len(key) != sha256.Size:
-		return "", nil, fmt.Errorf("middleware: the key of CSRF tokens: got %d bytes, expected %d", len(key), sha256.Size)
+		return "", nil, fmt.Errorf("middleware: the %s key: got %d bytes, expected %d", purpose, len(key), sha256.Size)
 	case !isKeyID(usedID) || id != "" && id != usedID:
-		return "", nil, fmt.Errorf("middleware: the key of CSRF tokens: got id %q, which cannot stand in a token", usedID)
+		return "", nil, fmt.Errorf("middleware: the %s key: got id %q, which cannot stand in a token", purpose, usedID)
 	}
 	return usedID, key, nil
 }
@@ -199,7 +204,7 @@ func (c *CSRF) checkToken(token, session string) error {
 	if err != nil { // the id is the client's word, so that whatever is wrong with it is the client's fault
 		return fmt.Errorf("%w: %v", auth.CSRFFailed, err)
 	}
-	if !hmac.Equal([]byte(mac), []byte(csrfMAC(key, text, session))) {
+	if !hmac.Equal([]byte(mac), []byte(textMAC(key, text, session))) {
 		return fmt.Errorf("%w: X-CSRF-Token is not of this session", auth.CSRFFailed)
 	}
 	return nil
@@ -222,11 +227,11 @@ func isKeyID(id string) bool {
 	return id != "" && len(id) <= csrfKeyIDMax && strings.Trim(id, alphabet) == ""
 }
 
-// csrfMAC binds a token to its session. The length before each part keeps the border between them.
-func csrfMAC(key []byte, random, session string) string {
+// textMAC binds the parts together. The length before each part keeps the border between them.
+func textMAC(key []byte, parts ...string) string {
 	h := hmac.New(sha256.New, key)
 	var text []byte
-	for _, part := range [...]string{random, session} {
+	for _, part := range parts {
 		text = binary.BigEndian.AppendUint64(text, uint64(len(part)))
 		text = append(text, part...)
 	}

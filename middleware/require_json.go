@@ -47,20 +47,20 @@ func checkJSON(r *http.Request, limit int64) error {
 	if len(types) != 1 {
 		return fmt.Errorf("%w: %d Content-Type headers", auth.MediaType, len(types))
 	}
-	if !isJSON(types[0]) {
+	if !isMedia(types[0], "application/json") {
 		return fmt.Errorf("%w: %q", auth.MediaType, types[0])
 	}
 	return nil
 }
 
-// isJSON says whether a Content-Type is application/json. JSON is UTF-8 (RFC 8259 section 8.1), so that a
-// charset may say so and nothing else.
-func isJSON(contentType string) bool {
-	if contentType == "application/json" {
+// isMedia says whether a Content-Type is the given one, in UTF-8: that is what JSON is (RFC 8259 section 8.1)
+// and what forms are (URL standard section 5), so that a charset may say so and nothing else.
+func isMedia(contentType, want string) bool {
+	if contentType == want {
 		return true
 	}
 	media, params, err := mime.ParseMediaType(contentType)
-	if err != nil || media != "application/json" {
+	if err != nil || media != want {
 		return false
 	}
 	for name, value := range params {
