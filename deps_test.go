@@ -32,7 +32,7 @@ var mayImport = map[string][]string{
 	"tokens":              {"auth", "github.com/golang-jwt/jwt/v5", "github.com/go-json-experiment/json", "github.com/maypok86/otter/v2"},
 	"revocation":          {"auth"},
 	"revocation/redisrev": {"auth", "revocation", "github.com/redis/go-redis/v9"},
-	"middleware":          {"auth", "cookies", "ratelimit"},
+	"middleware":          {"auth", "cookies", "ratelimit", "github.com/go-json-experiment/json", "golang.org/x/text"},
 	"example":             {anything},
 }
 

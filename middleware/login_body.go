@@ -1,0 +1,167 @@
+package middleware
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"unicode"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"golang.org/x/text/unicode/norm"
+
+	"github.com/doorward/doorward/auth"
+)
+
+// maxLoginBody is the longest body of a login, in bytes.
+const maxLoginBody = 64 << 10
+
+// readLoginBody reads the whole body.
+func readLoginBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	if r.ContentLength > maxLoginBody {
+		return nil, fmt.Errorf("%w: %d bytes, at most %d", auth.TooLarge, r.ContentLength, maxLoginBody)
+	}
+	if r.Body == nil || r.Body == http.NoBody {
+		return nil, nil
+	}
+	body, err := io.ReadAll(limitedBody{http.MaxBytesReader(w, r.Body, maxLoginBody)})
+	if err != nil && auth.CodeOf(err) != auth.TooLarge { // the client has gone, or has sent no proper body
+		err = fmt.Errorf("%w: %w", auth.RequestMalformed, err)
+	}
+	return body, err
+}
+
+// withBody returns a copy of r that has this body to read.
+func withBody(r *http.Request, body []byte) *http.Request {
+	r = r.WithContext(r.Context())
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	return r
+}
+
+// loginAccount returns the account that a handler will read from this body, however it does it: whatever two
+// readers could read differently is refused. Otherwise one account would be counted and another one tried.
+func loginAccount(r *http.Request, field string, body []byte) (string, error) {
+	if len(r.Header["Content-Encoding"]) > 0 {
+		return "", fmt.Errorf("%w: a login with a Content-Encoding", auth.MediaType)
+	}
+	if query := r.URL.Query(); query.Has(field) || sharesName(query, field) { // http.Request.FormValue reads it
+		return "", fmt.Errorf("%w: %q in the query of a login", auth.RequestMalformed, field)
+	}
+	types := r.Header["Content-Type"]
+	switch {
+	case len(types) == 0 && len(body) == 0 && len(r.PostForm) == 0:
+		return "", nil
+	case len(types) != 1:
+		return "", fmt.Errorf("%w: %d Content-Type headers", auth.MediaType, len(types))
+	case isMedia(types[0], "application/json"):
+		return jsonAccount(field, body)
+	case isMedia(types[0], "application/x-www-form-urlencoded"):
+		form := r.PostForm // somebody outside has consumed the body for it
+		if form == nil {
+			var err error
+			if form, err = url.ParseQuery(string(body)); err != nil {
+				return "", fmt.Errorf("%w: a login's form: %w", auth.RequestMalformed, err)
+			}
+		}
+		return formAccount(field, form)
+	}
+	return "", fmt.Errorf("%w: %q", auth.MediaType, types[0])
+}
+
+func formAccount(field string, form url.Values) (string, error) {
+	values := form[field]
+	if len(values) > 1 || sharesName(form, field) {
+		return "", fmt.Errorf("%w: a form with more than one %q", auth.RequestMalformed, field)
+	}
+	if len(values) == 0 {
+		return "", nil
+	}
+	return values[0], nil
+}
+
+// sharesName says whether a form has another name that some reader takes for field.
+func sharesName(form url.Values, field string) bool {
+	for name := range form {
+		if name != field && looseName(name) == looseName(field) {
+			return true
+		}
+	}
+	return false
+}
+
+// jsonAccount reads one JSON object. jsontext refuses duplicate names and invalid UTF-8 at every depth.
+func jsonAccount(field string, body []byte) (string, error) {
+	malformed := func(err error) (string, error) {
+		return "", fmt.Errorf("%w: a login's JSON: %w", auth.RequestMalformed, err)
+	}
+	d := jsontext.NewDecoder(bytes.NewReader(body))
+	if t, err := d.ReadToken(); err != nil || t.Kind() != '{' {
+		return malformed(errors.Join(errors.New("it is no object"), err))
+	}
+	account := ""
+	for d.PeekKind() == '"' {
+		t, err := d.ReadToken()
+		if err != nil {
+			return malformed(err)
+		}
+		switch name := t.String(); {
+		case name == field:
+			v, err := d.ReadToken()
+			if err != nil || v.Kind() != '"' {
+				return malformed(errors.Join(fmt.Errorf("%q is no string", field), err))
+			}
+			account = v.String()
+		case looseName(name) == looseName(field): // as encoding/json compares
+			return malformed(fmt.Errorf("a member that is %q in another spelling", field))
+		default:
+			if err := d.SkipValue(); err != nil {
+				return malformed(err)
+			}
+		}
+	}
+	if _, err := d.ReadToken(); err != nil { // the closing brace, or what is wrong
+		return malformed(err)
+	}
+	if _, err := d.ReadToken(); !errors.Is(err, io.EOF) {
+		return malformed(errors.Join(errors.New("more than one value"), err))
+	}
+	return account, nil
+}
+
+// looseName is equal for names that some reader takes for one another: in encoding/json letter case does not
+// count, in its successor "_" and "-" may not either.
+func looseName(name string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '_' || r == '-' {
+			return -1
+		}
+		return foldRune(r)
+	}, name)
+}
+
+// canonicalAccount is one form of all spellings of an account: NFKC, case folded, trimmed, and without marks
+// and what is invisible. It merges more than most user tables do, because what it merges too much is only
+// limited together, and what it merged too little would be as many limits for one account.
+func canonicalAccount(account string) string {
+	s := strings.Map(func(r rune) rune {
+		if unicode.In(r, unicode.Mn, unicode.Me, unicode.Cf, unicode.Cc, unicode.Other_Default_Ignorable_Code_Point) {
+			return -1
+		}
+		return foldRune(r)
+	}, norm.NFKD.String(account))
+	// What NFKD leaves of full case folding that one rune for another cannot say (Unicode CaseFolding.txt).
+	s = strings.ReplaceAll(s, "ß", "SS")
+	return strings.TrimSpace(norm.NFKC.String(s))
+}
+
+// foldRune returns one rune for all that differ in letter case only: the least.
+func foldRune(r rune) rune {
+	least := r
+	for next := unicode.SimpleFold(r); next != r; next = unicode.SimpleFold(next) {
+		least = min(least, next)
+	}
+	return least
+}
