@@ -142,6 +142,7 @@ type world struct {
 	store  *counting
 	tokens *tokens.Tokens
 	*session.Sessions
+	now func() time.Time // nil: time.Now
 
 	mu     sync.Mutex
 	events []auth.Event
@@ -171,7 +172,7 @@ func (w *world) node(t testing.TB, keys *tokens.Keyring, change ...func(*session
 	t.Helper()
 	var err error
 	w.keys = keys
-	w.tokens, err = tokens.New(tokens.Config{Keys: keys, Issuer: issuer, Audience: "api", List: w.memory.Revocations()})
+	w.tokens, err = tokens.New(tokens.Config{Keys: keys, Issuer: issuer, Audience: "api", List: w.memory.Revocations(), Now: w.now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,9 +186,12 @@ func (w *world) node(t testing.TB, keys *tokens.Keyring, change ...func(*session
 	return w
 }
 
-// other returns another process before the same store and users.
-func (w *world) other(keys *tokens.Keyring) *world {
+// other returns another process before the same store and users, whose clock may differ.
+func (w *world) other(keys *tokens.Keyring, ahead ...time.Duration) *world {
 	o := &world{T: w.T, users: w.users, memory: w.memory, store: w.store}
+	for _, d := range ahead {
+		o.now = func() time.Time { return time.Now().Add(d) }
+	}
 	return o.node(w.T, keys)
 }
 

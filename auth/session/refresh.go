@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -59,19 +60,27 @@ func (s *Sessions) exchange(ctx context.Context, refresh string, from auth.Clien
 		_, failed := s.c.Store.End(ctx, r.Owner, r.ID)
 		err = errors.Join(fmt.Errorf("%w: %w", auth.TokenRevoked, err), failed)
 	}
+	s.tellRefresh(ctx, &r, outcome, err)
+	return pair, err
+}
+
+// errForgot is for the log alone: the client gets its child.
+var errForgot = errors.New("session: the store had forgotten a refresh; what was ended since then may be alive again")
+
+func (s *Sessions) tellRefresh(ctx context.Context, r *Rotation, outcome Outcome, err error) {
 	name, told := "refresh", string(outcome)
 	switch outcome {
-	case Rotated, Lent:
+	case Lent:
+		return
+	case Rotated:
 		told = ""
 	case Reused:
 		name, told = "reuse", ""
 	case RolledBack:
-		name, told = "rollback", ""
+		name = "rollback"
+		err = cmp.Or(err, errForgot)
 	}
-	if outcome != Lent {
-		s.tell(ctx, name, told, r.Owner, r.ID, r.Client, err)
-	}
-	return pair, err
+	s.tell(ctx, name, told, r.Owner, r.ID, r.Client, err)
 }
 
 // rotate loads the subject, asks the store, and starts once more where the list has begun an epoch meanwhile:

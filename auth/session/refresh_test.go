@@ -81,15 +81,16 @@ func TestATK_S01_Replay(t *testing.T) {
 	}
 }
 
-// STD-S02, ATK-S02: 20 at once on three nodes, 200 rounds. One child, the same text for all, no alarm.
+// STD-S02, ATK-S02: 20 at once on three nodes whose clocks are 30 s apart, 200 rounds. One child, the same text for all,
+// no alarm; then the grandparent ends everything on all three.
 func TestATK_S02_TwentyAtOnce(t *testing.T) {
 	w := setup(t)
-	nodes := []*world{w, w.other(tokens.NewKeyring(tokens.FromSecret(secret))), w.other(tokens.NewKeyring(tokens.FromSecret(secret)))}
+	nodes := []*world{w, w.other(tokens.NewKeyring(tokens.FromSecret(secret)), 15*time.Second), w.other(tokens.NewKeyring(tokens.FromSecret(secret)), -15*time.Second)}
 	pair := w.login(ann(1))
 	grand := pair.Refresh
 	for range 200 {
 		var mu sync.Mutex
-		children := map[string]int{}
+		children := map[string]*auth.Pair{}
 		each(20, func(i int) {
 			got, err := nodes[i%3].Refresh(ctx, pair.Refresh, phone)
 			mu.Lock()
@@ -98,18 +99,20 @@ func TestATK_S02_TwentyAtOnce(t *testing.T) {
 				t.Errorf("an honest request is refused: %v", err)
 				return
 			}
-			children[got.Refresh]++
+			children[got.Refresh] = got
 		})
 		if len(children) != 1 {
 			t.Fatalf("got %d children, expected one", len(children))
 		}
 		grand = pair.Refresh
-		for pair.Refresh = range children {
+		for _, pair = range children {
 		}
 	}
 	child := w.refresh(pair.Refresh)
-	w.refused(grand, auth.RefreshReused)
-	w.wantDead(child)
+	nodes[1].refused(grand, auth.RefreshReused)
+	for _, node := range nodes {
+		node.wantDead(child, pair)
+	}
 }
 
 // ATK-S03.

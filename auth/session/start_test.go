@@ -243,7 +243,9 @@ func TestNewRefuses(t *testing.T) {
 		}},
 		{"a store without a list", "List", func(c *session.Config) { c.Store = session.NewMemory(nil) }},
 		{"service tokens", "svc+jwt", func(c *session.Config) { c.Tokens = made(func(t *tokens.Config) { t.Type = tokens.Service }) }},
-		{"foreign tokens", "AllowForeign", func(c *session.Config) { c.Tokens = made(func(t *tokens.Config) { t.AllowForeign = true }) }},
+		{"foreign tokens", "AllowForeign", func(c *session.Config) {
+			c.Tokens = made(func(t *tokens.Config) { t.AllowForeign, t.List = true, nil })
+		}},
 		{"keys that derive none", "Keys", func(c *session.Config) { c.Keys = tokens.NewKeyring(tokens.HS256("k", secret)) }},
 		{"idle below an access token's life", "Life", func(c *session.Config) { c.Life.Idle = minute }},
 		{"negative", "Life", func(c *session.Config) { c.Life.Idle = -hour }},
