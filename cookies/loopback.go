@@ -40,6 +40,9 @@ func plainLoopback(r *http.Request) (bool, error) {
 // isLoopback says whether a Host header names this machine whatever any resolver says: localhost and
 // what is under it (RFC 6761 section 6.3), 127.0.0.0/8 and [::1]. Only the spellings that browsers send
 // count, so not 127.1, 2130706433, 0x7f.1, localhost. or [::ffff:127.0.0.1].
+//
+// Package middleware takes the same hosts for http origins, and tests that it does. Package tokens takes fewer,
+// because there this server's own resolver is asked, and it may send app.localhost anywhere.
 func isLoopback(host string) bool {
 	if i := strings.LastIndexByte(host, ':'); i >= 0 && !strings.HasSuffix(host, "]") {
 		port := host[i+1:]

@@ -25,7 +25,7 @@ func FuzzOrigin(f *testing.F) {
 		f.Add(partner, origin, site)
 		f.Add(origin, origin, site)
 	}
-	for _, origin := range []string{"https://[::1]:8443", "http://localhost:80", "https://bücher.example", "https://127.1", "https://a.example.", "https://*.a.example"} {
+	for _, origin := range []string{"https://[::1]:8443", "http://localhost:80", "http://a.localhost:81", "http://127.0.0.1", "https://bücher.example", "https://127.1", "https://a.example.", "https://*.a.example"} {
 		f.Add(origin, origin, "")
 	}
 	strict := newCSRF(f)
@@ -38,6 +38,9 @@ func FuzzOrigin(f *testing.F) {
 			if err != nil || u.Scheme+"://"+u.Host != configured || u.User != nil || strings.ToLower(configured) != configured ||
 				strings.ContainsAny(configured, "*@%\\ ,") || strings.HasSuffix(u.Hostname(), ".") {
 				t.Fatalf("%q was accepted", configured)
+			}
+			if u.Scheme == "http" && !isLoopbackForCookies(u.Host) {
+				t.Fatalf("%q was accepted, and is no loopback host for cookies", configured)
 			}
 		}
 		r := request("POST", "/")

@@ -76,7 +76,8 @@ func checkOrigin(s string) error {
 	return nil
 }
 
-// canonicalHost returns a host as browsers write it, and whether it is the own machine.
+// canonicalHost returns a host as browsers write it, and whether it is the own machine: what package cookies
+// takes for it with InsecureLoopback, so that a development page which may cause requests has its cookies too.
 func canonicalHost(host string) (canonical string, local, ok bool) {
 	host = strings.ToLower(host)
 	if addr, err := netip.ParseAddr(host); err == nil {

@@ -2,9 +2,11 @@ package middleware_test
 
 import (
 	"fmt"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
+	"github.com/doorward/doorward/cookies"
 	"github.com/doorward/doorward/middleware"
 )
 
@@ -68,6 +70,30 @@ func TestSTD_F10_ConfiguredOrigins(t *testing.T) {
 			t.Errorf("%s: %v", origin, err)
 		}
 	}
+}
+
+// The hosts that may have http are those to which cookies.Policy sends without Secure.
+func TestHTTPOrigins_LoopbackAsInCookies(t *testing.T) {
+	for host, loopback := range map[string]bool{
+		"localhost": true, "localhost:8080": true, "a.localhost": true, "a.b.localhost:3000": true, "127.0.0.1": true,
+		"127.255.255.254:81": true, "[::1]": true, "[::1]:8080": true,
+		"localhost.": false, "localhost.evil.tld": false, "a-localhost": false, ".localhost": false, "127.1": false, "127.0.0.1.evil.tld": false,
+		"128.0.0.1": false, "0.0.0.0": false, "10.0.0.1:8080": false, "[::]": false, "[::2]": false, "[::ffff:127.0.0.1]": false, "[::1%25lo]": false,
+		"[::1%lo]": false, "[localhost]": false, "::1": false, "2130706433": false, "0x7f.0.0.1": false,
+	} {
+		if _, err := middleware.NewCSRF(keys, "http://"+host); (err == nil) != loopback {
+			t.Errorf("NewCSRF, %s: got %v", host, err)
+		}
+		if isLoopbackForCookies(host) != loopback {
+			t.Errorf("cookies, %s: got %v", host, !loopback)
+		}
+	}
+}
+
+func isLoopbackForCookies(host string) bool {
+	r := request("GET", "/")
+	r.Host = host
+	return cookies.Policy{Name: "x", InsecureLoopback: true}.Clear(httptest.NewRecorder(), r) == nil
 }
 
 func TestNewCSRF_Refusals(t *testing.T) {
