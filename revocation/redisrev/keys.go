@@ -15,19 +15,7 @@ func newKeys(prefix string) keys {
 	return keys{tag: tag, epoch: tag + "epoch", log: tag + "log", nodes: tag + "nodes"}
 }
 
-// session names a session by its id as it is; one that the kit would not make, by "~" and a hash.
-func (k keys) session(id string) string {
-	if len(id) <= 64 && plain(id) {
-		return k.tag + "s:" + id
-	}
-	return k.tag + "s:~" + hash(id)
-}
-
 func (k keys) token(issuer, id string) string { return k.tag + "j:" + hash(issuer, id) }
-
-func (k keys) subject(issuer, tenant, subject string) string {
-	return k.tag + "v:" + hash(issuer, tenant, subject)
-}
 
 // hash is the first 22 characters, 132 bits, of the base64url of a SHA-256 over the parts, each behind
 // its length as 8 bytes, big endian.

@@ -100,9 +100,9 @@ func (l *List) Check(ctx context.Context, p *auth.Principal) error {
 	if p.Epoch == "" {
 		return fmt.Errorf("%w: it carries no epoch (ep)", auth.TokenExpired)
 	}
-	asked := append(make([]string, 0, 4), l.keys.epoch, l.keys.subject(p.Issuer, p.Tenant, p.Subject))
+	asked := append(make([]string, 0, 4), l.keys.epoch, l.OwnerKey("v", p.Issuer, p.Tenant, p.Subject))
 	if p.Session != "" {
-		asked = append(asked, l.keys.session(p.Session))
+		asked = append(asked, l.SessionKey("s", p.Session))
 	}
 	if p.TokenID != "" {
 		asked = append(asked, l.keys.token(p.Issuer, p.TokenID))
@@ -173,35 +173,24 @@ func (l *List) Revoke(ctx context.Context, rs ...auth.Revocation) error {
 }
 
 func (l *List) add(ctx context.Context, rs []auth.Revocation) error {
-	written := append(make([]string, 0, 3+len(rs)), l.keys.epoch, l.keys.log, l.keys.nodes)
-	args := append(make([]any, 0, 2+len(rs)), proposal(), revocation.Keep.Milliseconds())
+	written, least := make([]string, 0, len(rs)), make([]any, 0, len(rs))
 	for _, r := range rs {
-		key, least := l.keys.subject(r.Issuer, r.Tenant, r.Subject), ""
+		key, m := l.OwnerKey("v", r.Issuer, r.Tenant, r.Subject), ""
 		switch {
 		case r.Session != "":
-			key = l.keys.session(r.Session)
+			key = l.SessionKey("s", r.Session)
 		case r.TokenID != "":
 			key = l.keys.token(r.Issuer, r.TokenID)
 		default:
-			least = strconv.FormatInt(r.Below, 10)
+			m = strconv.FormatInt(r.Below, 10)
 		}
-		written, args = append(written, key), append(args, least)
+		written, least = append(written, key), append(least, m)
 	}
-	reply, err := l.run(ctx, addScript, written, args...)
-	if err != nil {
-		return err
+	epoch, _, err := l.Step(ctx, addScript, written, least...)
+	if err == nil && epoch == "" {
+		err = unreadable("add returned no epoch")
 	}
-	if epoch, err := epochOf(reply); err != nil {
-		return err
-	} else if epoch == "" || len(reply) != 3 {
-		return unreadable("add returned %d values and the epoch %q, expected 3 and an epoch", len(reply), epoch)
-	}
-	if nodes, ok := reply[2].([]any); !ok || len(nodes) > 0 {
-		// Nodes that answer from memory belong to a newer release. The entry stands, but only that release
-		// knows how to wait until they have seen it, so nil would be a promise that nobody keeps.
-		return fmt.Errorf("%w: redisrev: %d nodes answer from memory, and this release cannot wait for them", auth.StoreUnavailable, len(nodes)/2)
-	}
-	return nil
+	return err
 }
 
 // Epoch implements [revocation.List] in one round trip.
@@ -238,16 +227,9 @@ func (l *List) Ready(ctx context.Context) error {
 
 // run runs a script within the list's own time, and gives each error its code.
 func (l *List) run(ctx context.Context, s *redis.Script, keys []string, args ...any) ([]any, error) {
-	reply, err := l.guard.do(ctx, func(ctx context.Context) ([]any, error) {
-		return s.Run(ctx, l.client, keys, args...).Slice()
+	return l.Do(ctx, func(ctx context.Context, client redis.UniversalClient) ([]any, error) {
+		return s.Run(ctx, client, keys, args...).Slice()
 	})
-	if err == nil {
-		return reply, nil
-	}
-	if redis.HasErrorPrefix(err, "WRONGTYPE") || redis.HasErrorPrefix(err, "DWFORMAT") {
-		return nil, unreadable("%w", err)
-	}
-	return nil, fmt.Errorf("%w: redisrev: %w", auth.StoreUnavailable, err)
 }
 
 func unreadable(format string, args ...any) error {

@@ -39,9 +39,51 @@ end
 
 // begin makes the proposed epoch the present one where there is none.
 const begin = `
-if epoch == '' then
-	epoch = ARGV[1]
-	redis.call('HSET', KEYS[1], 'fmt', '1', 'id', epoch, 'run', run)
+local function begin()
+	if epoch == '' then
+		epoch = ARGV[1]
+		redis.call('HSET', KEYS[1], 'fmt', '1', 'id', epoch, 'run', run)
+	end
+end
+`
+
+// step is what a script that writes entries begins with. KEYS: epoch, log, nodes. ARGV: the proposed id,
+// the life of an entry in milliseconds. What can fail is done before anything is written, as Redis takes nothing
+// back: weigh and publish come before a script's own writes, and weigh before publish.
+//
+//	now              Redis's time in milliseconds
+//	less(a, b)       compares integers as text: a Lua number is exact to 2^53 only
+//	weigh(k, m)      merges m with the minimum in k, by maximum
+//	publish(k)       writes the entry of a look-up key, with the minimum that was weighed for it, if one was
+//	begin()          begins an epoch where there is none
+//	reply(...)       the answer, behind what Step reads of it
+const step = common + begin + `
+local nodes = redis.call('HGETALL', KEYS[3])
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local least, last = {}, false
+local function less(a, b)
+	return #a < #b or #a == #b and a < b
+end
+local function weigh(k, m)
+	local old = least[k] or redis.call('GET', k)
+	if old and (#old > 19 or not string.find(old, '^[1-9]%d*$')) then
+		error(redis.error_reply('DWFORMAT ' .. k .. ' holds something else than a minimum'))
+	end
+	least[k] = old and less(m, old) and old or m
+end
+local function publish(k)
+	local oldest, m = string.format('%.0f', now - ARGV[2]), least[k]
+	local name = string.sub(k, #KEYS[1] - #'epoch' + 1)
+	if m then
+		last = redis.call('XADD', KEYS[2], 'MINID', '~', oldest, '*', 'k', name, 'm', m)
+	else
+		last = redis.call('XADD', KEYS[2], 'MINID', '~', oldest, '*', 'k', name)
+	end
+	redis.call('SET', k, m or '1', 'PX', ARGV[2])
+end
+local function reply(...)
+	return {epoch, last, nodes, ...}
 end
 `
 
@@ -57,42 +99,20 @@ return reply
 `)
 
 // KEYS: epoch. ARGV: the proposed id.
-var epochScript = redis.NewScript(common + begin + `return {epoch}`)
+var epochScript = redis.NewScript(common + begin + `begin() return {epoch}`)
 
-// KEYS: epoch, log, nodes, then a look-up key for each entry. ARGV: the proposed id, the life in
-// milliseconds, then for each entry its minimum or ”. What can fail is done before anything is
-// written, as Redis takes nothing back. Minimums are compared as text: a Lua number is exact to 2^53 only.
-var addScript = redis.NewScript(common + `
-local nodes = redis.call('HGETALL', KEYS[3])
-local least = {}
+// KEYS from the fourth: a look-up key for each entry. ARGV from the third: for each entry its minimum, empty for none.
+var addScript = NewScript(`
 for i = 4, #KEYS do
-	local k, m = KEYS[i], ARGV[i - 1]
-	if m ~= '' then
-		local old = least[k] or redis.call('GET', k)
-		if old and (#old > 19 or not string.find(old, '^[1-9]%d*$')) then
-			return redis.error_reply('DWFORMAT ' .. k .. ' holds something else than a minimum')
-		end
-		if old and (#old > #m or #old == #m and old > m) then
-			m = old
-		end
-		least[k] = m
+	if ARGV[i - 1] ~= '' then
+		weigh(KEYS[i], ARGV[i - 1])
 	end
 end
-local t = redis.call('TIME')
-local oldest = string.format('%.0f', t[1] * 1000 + math.floor(t[2] / 1000) - ARGV[2])
-local last
 for i = 4, #KEYS do
-	local k = KEYS[i]
-	local name, m = string.sub(k, #KEYS[1] - #'epoch' + 1), least[k]
-	if m then
-		last = redis.call('XADD', KEYS[2], 'MINID', '~', oldest, '*', 'k', name, 'm', m)
-	else
-		last = redis.call('XADD', KEYS[2], 'MINID', '~', oldest, '*', 'k', name)
-	end
-	redis.call('SET', k, m or '1', 'PX', ARGV[2])
+	publish(KEYS[i])
 end
-` + begin + `
-return {epoch, last, nodes}
+begin()
+return reply()
 `)
 
 // KEYS: epoch, so that it runs where the list is.
