@@ -2,8 +2,9 @@
 // the handler behind it.
 //
 // A guard that needs a principal and finds none answers 401 by itself, so that a forgotten
-// [RequireAuth] closes a route and does not open it. None of them wraps the [http.ResponseWriter], so
-// server-sent events, WebSocket upgrades, Flush and [http.ResponseController] work through all of them.
+// [RequireAuth] closes a route and does not open it. Server-sent events, WebSocket upgrades, Flush and
+// [http.ResponseController] work through all of them: none wraps the [http.ResponseWriter] but [RefreshFromCookie],
+// on the answers that it gives cookies to, and that one passes everything on.
 // A constructor never fails and never panics: a nil or unusable argument makes every request answer
 // 500 with the code internal, and its cause goes to the log.
 //
@@ -44,9 +45,7 @@ type step func(w http.ResponseWriter, r *http.Request) (*http.Request, error)
 // wrap makes a middleware of a step.
 func wrap(before step) Middleware {
 	return func(next http.Handler) http.Handler {
-		if next == nil {
-			next = answer(errors.New("middleware: the handler behind a middleware is nil"))
-		}
+		next = orBroken(next)
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			forward, err := before(w, r)
 			if err != nil {
@@ -56,6 +55,14 @@ func wrap(before step) Middleware {
 			next.ServeHTTP(w, forward)
 		})
 	}
+}
+
+// orBroken stands in for a handler that is missing.
+func orBroken(next http.Handler) http.Handler {
+	if next == nil {
+		return answer(errors.New("middleware: the handler behind a middleware is nil"))
+	}
+	return next
 }
 
 // broken is the middleware that a constructor returns for arguments that it cannot guard with.

@@ -32,7 +32,7 @@ func RequireAuth(a auth.Authenticator, more ...auth.Authenticator) Middleware {
 	return wrap(func(w http.ResponseWriter, r *http.Request) (*http.Request, error) {
 		p, err := asked.principal(r)
 		if err != nil {
-			return nil, err
+			return nil, tried(r).explain(err)
 		}
 		return admit(w, r, p), nil
 	})
@@ -74,6 +74,9 @@ func (asked proofs) principal(r *http.Request) (*auth.Principal, error) {
 	}
 	if found == nil {
 		return nil, auth.CredentialsMissing
+	}
+	if t := tried(r); t != nil && t.ambient {
+		found.Ambient = true // the browser sent the cookie that this token was made for
 	}
 	return found, nil
 }

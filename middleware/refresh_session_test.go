@@ -1,0 +1,275 @@
+package middleware_test
+
+import (
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/doorward/doorward/auth"
+)
+
+const (
+	past = 16 * time.Minute // the access token's life
+	late = 11 * time.Second // the grace time
+)
+
+func TestRefreshFromCookieSessions(t *testing.T) {
+	for name, f := range map[string]func(*house){
+		"stays logged in past the access token's life, with today's roles": func(h *house) {
+			b := h.login()
+			if w := b.wants("/me", "", "ann user"); len(w.Header()["Set-Cookie"]) > 0 {
+				h.Errorf("set %q", w.Header()["Set-Cookie"])
+			}
+			for range 10 {
+				time.Sleep(past)
+				h.set("admin", nil)
+				before := b.cookies["__Host-refresh"]
+				b.wants("/me", "", "ann admin")
+				if b.cookies["__Host-refresh"] == before {
+					h.Error("not rotated")
+				}
+			}
+		},
+		"ATK-S10 not past the idle limit": func(h *house) {
+			b := h.login()
+			time.Sleep(8 * 24 * time.Hour)
+			b.wants("/me", auth.TokenRevoked, "")
+			b.wants("/me", auth.CredentialsMissing, "")
+		},
+		"STD-F06 a POST with a stale pair keeps its CSRF token": func(h *house) {
+			b := h.login()
+			csrf := b.wants("/me", "", "ann user").Header().Get("X-CSRF-Token")
+			time.Sleep(past)
+			want(h, b.tab().send("POST", "/me", sameOrigin), auth.CSRFFailed)
+			want(h, b.tab().send("POST", "/me", sameOrigin, "X-CSRF-Token: "+csrf), "")
+			want(h, b.send("POST", "/me", "Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate", "X-CSRF-Token: "+csrf), auth.TokenExpired)
+		},
+		"ATK-S03 a lost answer": func(h *house) {
+			b := h.login()
+			time.Sleep(past)
+			lost := b.tab()
+			lost.wants("/me", "", "ann user")
+			time.Sleep(5 * time.Second)
+			b.wants("/me", "", "ann user")
+			if b.cookies["__Host-refresh"] != lost.cookies["__Host-refresh"] {
+				h.Error("two children")
+			}
+		},
+		"an idle tab, late once": func(h *house) {
+			b := h.login()
+			time.Sleep(past)
+			idle := b.tab()
+			b.wants("/me", "", "ann user")
+			time.Sleep(late)
+			before := len(idle.cookies)
+			idle.wants("/me", auth.TokenExpired, "")
+			if len(idle.cookies) != before {
+				h.Error("its cookies were cleared")
+			}
+			b.wants("/me", "", "ann user")
+		},
+		"ATK-S01 late twice ends all": func(h *house) {
+			b := h.login()
+			time.Sleep(past)
+			thief := b.tab()
+			b.wants("/me", "", "ann user")
+			time.Sleep(late)
+			thief.wants("/me", auth.TokenExpired, "")
+			thief.wants("/me", auth.RefreshReused, "")
+			if len(thief.cookies) > 0 {
+				h.Errorf("the thief still has %v", thief.cookies)
+			}
+			b.wants("/static", "", "nobody")
+			b.wants("/me", auth.CredentialsMissing, "")
+		},
+		"ATK-S04 the grandparent ends all": func(h *house) {
+			b := h.login()
+			time.Sleep(past)
+			thief := b.tab()
+			b.wants("/me", "", "ann user")
+			time.Sleep(past)
+			b.wants("/me", "", "ann user")
+			thief.wants("/news", "", "nobody")
+			b.wants("/me", auth.TokenRevoked, "")
+			if len(b.cookies)+len(thief.cookies) > 0 {
+				h.Errorf("left: %v %v", b.cookies, thief.cookies)
+			}
+		},
+		"ATK-S07 after a logout": func(h *house) {
+			b := h.login()
+			other := b.tab()
+			if err := h.Logout(h.Context(), b.cookies["__Host-refresh"]); err != nil {
+				h.Fatal(err)
+			}
+			b.wants("/me", auth.TokenRevoked, "")
+			other.wants("/news", "", "nobody")
+			other.wants("/news", "", "nobody")
+			if len(b.cookies)+len(other.cookies) > 0 {
+				h.Errorf("left: %v %v", b.cookies, other.cookies)
+			}
+		},
+		"ATK-S16 another tab during a step-up": func(h *house) {
+			b := h.login()
+			old := b.tab()
+			stepped := &auth.Principal{Subject: "ann", Session: b.session, Methods: []string{"pwd", "otp"}}
+			if _, err := h.Start(h.Context(), stepped, auth.Client{}); err != nil {
+				h.Fatal(err)
+			}
+			for _, path := range []string{"/me", "/news"} {
+				old.wants(path, auth.TokenExpired, "") // not "log in": the browser has the new cookies, or is about to
+			}
+			if len(old.cookies) != 2 {
+				h.Error("its cookies were cleared")
+			}
+			time.Sleep(late)
+			old.wants("/me", auth.TokenRevoked, "")
+		},
+		"STD-S10 an outage loses nothing": func(h *house) {
+			captureLog(h)
+			b := h.login()
+			time.Sleep(past)
+			h.set("", errors.New("dial 10.1.2.3:5432"))
+			b.wants("/me", auth.StoreUnavailable, "")
+			b.wants("/news", auth.StoreUnavailable, "")
+			b.wants("/static", "", "nobody")
+			h.set("user", nil)
+			b.wants("/me", "", "ann user")
+		},
+		"ATK-S09 a user who is gone": func(h *house) {
+			b := h.login()
+			time.Sleep(past)
+			h.set("", auth.LoginFailed)
+			b.wants("/me", auth.TokenRevoked, "")
+			b.wants("/news", "", "nobody")
+		},
+		"garbage": func(h *house) {
+			b := &browserTab{h, map[string]string{"__Host-refresh": "garbage"}, ""}
+			b.wants("/news", "", "nobody")
+			if len(b.cookies) > 0 {
+				h.Errorf("left: %v", b.cookies)
+			}
+		},
+		"a link from another site": func(h *house) {
+			b := h.login()
+			time.Sleep(past)
+			w := b.send("GET", "/me", "Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate")
+			want(h, w, "")
+			if w.Body.String() != "ann user" || len(w.Header()["Set-Cookie"]) > 0 {
+				h.Errorf("got %q, set %q", w.Body, w.Header()["Set-Cookie"])
+			}
+			b.wants("/me", "", "ann user")
+		},
+		"a link from another site, late": func(h *house) {
+			b := h.login()
+			time.Sleep(past)
+			idle := b.tab()
+			b.wants("/me", "", "ann user")
+			time.Sleep(late)
+			for range 5 { // another site must not be able to end a session
+				want(h, idle.send("GET", "/me", "Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate"), auth.TokenExpired)
+			}
+			b.wants("/me", "", "ann user")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { f(newHouse(t)) })
+		})
+	}
+}
+
+// A page that keeps the access token in memory.
+func TestRefreshFromCookieSessionsInHeader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, inHeader)
+		b := h.login()
+		delete(b.cookies, "__Host-access")
+		access := ""
+		for range 3 {
+			headers := []string{}
+			if access != "" {
+				headers = append(headers, "Authorization: Bearer "+access)
+			}
+			w := b.wants("/me", "", "ann user", headers...)
+			if w.Header().Get("X-Access-Token") == "" || w.Header().Get("X-Access-Token") == access {
+				t.Fatal("no new access token")
+			}
+			access = w.Header().Get("X-Access-Token")
+			if w := b.wants("/me", "", "ann user", "Authorization: Bearer "+access); w.Header().Get("X-Access-Token") != "" || len(w.Header()["Set-Cookie"]) > 0 {
+				t.Error("a valid token was refreshed")
+			}
+			time.Sleep(past)
+		}
+		if len(b.cookies) != 1 {
+			t.Errorf("cookies: %v", b.cookies)
+		}
+	})
+}
+
+// ATK-S02: ten requests of one page with the same stale pair all succeed, and end with the same refresh cookie
+// whatever answer comes last; every access cookie is good.
+func TestATK_S02_TenAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		b := h.login()
+		for range 20 {
+			time.Sleep(past)
+			tabs := make([]*browserTab, 10)
+			var all sync.WaitGroup
+			for i := range tabs {
+				tabs[i] = b.tab()
+				all.Go(func() {
+					if w := tabs[i].send([]string{"GET", "HEAD"}[i%2], "/me", sameOrigin); w.Code != http.StatusOK {
+						t.Errorf("got %d %s", w.Code, w.Body)
+					}
+				})
+			}
+			all.Wait()
+			for _, tab := range tabs {
+				if tab.cookies["__Host-refresh"] != tabs[0].cookies["__Host-refresh"] || tab.cookies["__Host-refresh"] == b.cookies["__Host-refresh"] {
+					t.Fatal("not one child for all")
+				}
+				p, err := h.tokens.Verify(t.Context(), tab.cookies["__Host-access"])
+				if err != nil || p.Session != b.session {
+					t.Fatalf("an access cookie: %v", err)
+				}
+			}
+			b = tabs[9]
+		}
+		rows, err := h.List(t.Context(), "", "ann")
+		if err != nil || len(rows) != 1 || rows[0].Generation != 21 {
+			t.Errorf("got %d sessions, %v, %v", len(rows), rows, err)
+		}
+	})
+}
+
+// What a real server adds: sockets, and a cookie jar of its own.
+func TestRefreshFromCookieOnTheWire(t *testing.T) {
+	h := newHouse(t)
+	b := h.login()
+	s := httptest.NewTLSServer(h)
+	t.Cleanup(s.Close)
+	res, err := func() (*http.Response, error) {
+		r, err := http.NewRequestWithContext(t.Context(), "GET", s.URL+"/me", nil)
+		if err != nil {
+			return nil, err
+		}
+		r.Header = request("GET", "/", sameOrigin, "Cookie: __Host-refresh="+b.cookies["__Host-refresh"]).Header
+		return s.Client().Do(r)
+	}()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = res.Body.Close()
+	names := []string{}
+	for _, c := range res.Cookies() {
+		names = append(names, c.Name)
+	}
+	if res.StatusCode != http.StatusOK || !slices.Equal(names, []string{"__Host-access", "__Host-refresh"}) {
+		t.Errorf("got %s, %q", res.Status, names)
+	}
+}
