@@ -24,16 +24,17 @@ const anything = "anything"
 // A package that is not here fails the test, so that each new one is a decision; so does a row without a
 // package. Database drivers stand in no row but example's: a user who brings none links none.
 var mayImport = map[string][]string{
-	"auth":                {},
-	"auth/session":        {"auth", "tokens", "revocation", "github.com/mileusna/useragent"},
-	"auth/storetest":      {"auth", "auth/session"},
-	"auth/password":       {"auth", "golang.org/x/crypto", "golang.org/x/text"},
-	"cookies":             {"auth"},
-	"tokens":              {"auth", "github.com/golang-jwt/jwt/v5", "github.com/go-json-experiment/json", "github.com/maypok86/otter/v2"},
-	"revocation":          {"auth"},
-	"revocation/redisrev": {"auth", "revocation", "github.com/redis/go-redis/v9"},
-	"middleware":          {"auth", "cookies", "ratelimit", "github.com/go-json-experiment/json", "golang.org/x/text"},
-	"example":             {anything},
+	"auth":                      {},
+	"auth/session":              {"auth", "tokens", "revocation", "github.com/mileusna/useragent"},
+	"auth/session/redissession": {"auth", "auth/session", "revocation", "revocation/redisrev", "github.com/redis/go-redis/v9"},
+	"auth/storetest":            {"auth", "auth/session"},
+	"auth/password":             {"auth", "golang.org/x/crypto", "golang.org/x/text"},
+	"cookies":                   {"auth"},
+	"tokens":                    {"auth", "github.com/golang-jwt/jwt/v5", "github.com/go-json-experiment/json", "github.com/maypok86/otter/v2"},
+	"revocation":                {"auth"},
+	"revocation/redisrev":       {"auth", "revocation", "github.com/redis/go-redis/v9"},
+	"middleware":                {"auth", "cookies", "ratelimit", "github.com/go-json-experiment/json", "golang.org/x/text"},
+	"example":                   {anything},
 }
 
 // smallProgram is all of ours that a program with one guarded route links.

@@ -1,0 +1,296 @@
+// Package redissession keeps sessions in the Redis of a revocation list, where an ending and its entry on the
+// list are one step.
+//
+// It does not own the connection, the prefix, the deadline or the epoch (they are the list's, package redisrev),
+// the rules of a session (package session), or what is known of a subject.
+//
+// # What it needs
+//
+// What redisrev needs, and these commands for the default prefix:
+//
+//	~{dw}:* -@all +eval +evalsha +info +time +get +set +del +hmget +hset +hget +hgetall +hincrby +zadd +zrem +zrange +pexpireat +xadd
+//
+// Sessions end as durably as Redis stores: a Redis that comes back from an older snapshot can bring back a
+// session that was logged out since, for its refresh token; access tokens are refused, by the new epoch.
+// [Store.Durable] says at start what this Redis may lose. session.Config.EndOnOtherEpoch is the strict answer.
+package redissession
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/doorward/doorward/auth"
+	"github.com/doorward/doorward/auth/session"
+	"github.com/doorward/doorward/revocation"
+	"github.com/doorward/doorward/revocation/redisrev"
+)
+
+// Store is a [session.Store] and a [session.VersionStore] in Redis, for any number of processes. Each method is
+// one script in one round trip; List, EndBelow, and a Create that must make room ask twice, since a script on a
+// Cluster may only touch keys that it was told of. It judges by the clock of Redis. It starts no goroutine.
+type Store struct{ list *redisrev.List }
+
+// New returns a store in the list's Redis, under its prefix, with its deadline. It does no I/O.
+func New(list *redisrev.List) (*Store, error) {
+	if list == nil {
+		return nil, errors.New("redissession: got a nil list, expected one of redisrev.New")
+	}
+	return &Store{list}, nil
+}
+
+// Revocations implements [session.Store].
+func (s *Store) Revocations() revocation.List { return s.list }
+
+// tries bounds how often a call is repeated because the owner's sessions changed between its two questions.
+// Each time takes a login of the same owner within one round trip.
+const tries = 64
+
+// maxGeneration keeps generations exact in Lua.
+const maxGeneration = 1<<53 - 2
+
+// Create implements [session.Store]. While the owner has fewer than c.Max sessions it is one round trip.
+func (s *Store) Create(ctx context.Context, c session.Creation) (session.Result, error) {
+	row := c.Session
+	if err := check(row.Owner, row.ID); err != nil {
+		return session.Result{}, err
+	}
+	fixed, err := encode(row)
+	if err != nil {
+		return session.Result{}, err
+	}
+	args := append([]any{call(), row.Epoch, c.Max, c.Grace.Milliseconds(), c.Absolute.Milliseconds(), row.ID, c.Replaces}, fixed...)
+	keys := []string{s.key("I", row.Owner), s.list.SessionKey("S", row.ID)}
+	var ids []string
+	if c.Replaces != "" {
+		ids = []string{c.Replaces}
+	}
+	a, err := s.repeat(ctx, createScript, keys, args, ids)
+	if err != nil {
+		return session.Result{}, err
+	}
+	res := session.Result{Outcome: session.Outcome(a.outcome), Epoch: a.epoch}
+	switch {
+	case a.outcome == "taken":
+		return session.Result{}, fmt.Errorf("redissession: the id %.80q is there already", row.ID)
+	case res.Outcome == session.Created && len(a.found) == 2:
+		if res.Session, err = decode(row.Owner, row.ID, a.found[0]); err != nil {
+			return session.Result{}, err
+		}
+		res.Ended, err = texts(a.found[1])
+		return res, err
+	case res.Outcome == session.OtherEpoch || res.Outcome == session.Gone:
+		return res, nil
+	}
+	return session.Result{}, a.odd()
+}
+
+// Rotate implements [session.Store] in one round trip.
+func (s *Store) Rotate(ctx context.Context, r session.Rotation) (session.Result, error) {
+	if err := check(r.Owner, r.ID); err != nil {
+		return session.Result{}, err
+	}
+	if r.Generation < 1 || r.Generation > maxGeneration || r.Numbers.EndedBelow < 0 {
+		return session.Result{}, fmt.Errorf("redissession: got generation %d and ended below %d, expected 1 to 2^53-2 and 0 or more", r.Generation, r.Numbers.EndedBelow)
+	}
+	a, err := s.step(ctx, rotateScript,
+		[]string{s.key("I", r.Owner), s.list.SessionKey("S", r.ID), s.list.SessionKey("s", r.ID)},
+		call(), r.Epoch, r.ID, r.Generation, r.Numbers.EndedBelow, r.Numbers.Except, r.Grace.Milliseconds(), r.Binding,
+		flag(r.Lenient), flag(r.Lend), flag(r.EndOnOtherEpoch),
+		r.KeyID, addr(r.Client.Addr), r.Client.UserAgent, r.Device)
+	if err != nil {
+		return session.Result{}, err
+	}
+	res := session.Result{Outcome: session.Outcome(a.outcome), Epoch: a.epoch}
+	switch res.Outcome {
+	case session.OtherEpoch, session.Gone, session.Rotated, session.Replayed, session.RolledBack, session.Lent,
+		session.Late, session.Reused, session.Replaced, session.Unbound:
+	default:
+		return session.Result{}, a.odd()
+	}
+	if len(a.found) == 0 && (res.Outcome == session.OtherEpoch || res.Outcome == session.Gone) {
+		return res, nil
+	} else if len(a.found) != 1 {
+		return session.Result{}, a.odd()
+	}
+	res.Session, err = decode(r.Owner, r.ID, a.found[0])
+	return res, err
+}
+
+// End implements [session.Store] in one round trip.
+func (s *Store) End(ctx context.Context, owner session.Owner, ids ...string) (ended []string, err error) {
+	ids = slices.Compact(slices.Sorted(slices.Values(ids)))
+	if err := check(owner, ids...); err != nil || len(ids) == 0 {
+		return nil, err
+	}
+	return s.ended(s.repeat(ctx, endScript, []string{s.key("I", owner)}, nil, ids))
+}
+
+// EndBelow implements [session.Store].
+func (s *Store) EndBelow(ctx context.Context, owner session.Owner, version int64, except string) (ended []string, err error) {
+	if err := (auth.Revocation{Issuer: owner.Issuer, Tenant: owner.Tenant, Subject: owner.Subject, Below: version}).Validate(); err != nil {
+		return nil, err
+	}
+	return s.ended(s.repeat(ctx, endBelowScript, []string{s.key("I", owner), s.key("v", owner)}, []any{version, except}, nil))
+}
+
+func (s *Store) ended(a answer, err error) ([]string, error) {
+	if err != nil {
+		return nil, err
+	}
+	if a.outcome != "ended" || a.epoch == "" || len(a.found) != 1 {
+		return nil, a.odd()
+	}
+	return texts(a.found[0])
+}
+
+// List implements [session.Store]. It also takes those that are over off the owner's index.
+func (s *Store) List(ctx context.Context, owner session.Owner) ([]session.Session, error) {
+	if err := check(owner); err != nil {
+		return nil, err
+	}
+	a, err := s.repeat(ctx, listScript, []string{s.key("I", owner)}, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	if a.outcome != "listed" || len(a.found) != 1 {
+		return nil, a.odd()
+	}
+	found, ok := a.found[0].([]any)
+	if !ok || len(found)%2 != 0 {
+		return nil, a.odd()
+	}
+	rows := make([]session.Session, len(found)/2)
+	for i := range rows {
+		id, ok := found[2*i].(string)
+		if !ok {
+			return nil, a.odd()
+		}
+		if rows[i], err = decode(owner, id, found[2*i+1]); err != nil {
+			return nil, err
+		}
+	}
+	return rows, nil
+}
+
+// Numbers implements [session.VersionStore] in one round trip.
+func (s *Store) Numbers(ctx context.Context, owner session.Owner) (session.Numbers, error) {
+	return s.numbers(ctx, owner, "read", "")
+}
+
+// Raise implements [session.VersionStore] in one round trip. When the client repeats it because an answer was
+// lost, the version may rise twice, which ends nothing more.
+func (s *Store) Raise(ctx context.Context, owner session.Owner, end bool, except string) (session.Numbers, error) {
+	how := "raise"
+	if end {
+		how = "end"
+	}
+	return s.numbers(ctx, owner, how, except)
+}
+
+func (s *Store) numbers(ctx context.Context, owner session.Owner, how, except string) (n session.Numbers, err error) {
+	if err := check(owner); err != nil {
+		return n, err
+	}
+	a, err := s.step(ctx, numbersScript, []string{s.key("V", owner)}, how, except)
+	if err != nil {
+		return n, err
+	}
+	v, err := texts(a.found)
+	if err != nil || a.outcome != "numbers" || len(v) != 3 {
+		return n, a.odd()
+	}
+	var bad [2]error
+	n.Version, bad[0] = strconv.ParseInt(v[0], 10, 64)
+	n.EndedBelow, bad[1] = strconv.ParseInt(v[1], 10, 64)
+	n.Except = v[2]
+	if errors.Join(bad[:]...) != nil || n.EndedBelow < 0 || n.Version < n.EndedBelow || how != "read" && n.Version < 1 {
+		return session.Numbers{}, a.odd()
+	}
+	return n, nil
+}
+
+// An answer is what a script replied.
+type answer struct {
+	epoch, outcome string
+	found          []any
+}
+
+func (a answer) odd() error {
+	return unreadable("a script answered %.40q with %d values in epoch %q", a.outcome, len(a.found), a.epoch)
+}
+
+func (s *Store) step(ctx context.Context, script *redis.Script, keys []string, args ...any) (answer, error) {
+	epoch, found, err := s.list.Step(ctx, script, keys, args...)
+	if err != nil {
+		return answer{}, err
+	}
+	a := answer{epoch: epoch}
+	if len(found) > 0 {
+		a.outcome, _ = found[0].(string)
+		a.found = found[1:]
+	}
+	return a, nil
+}
+
+// repeat runs a script that may touch the sessions of these ids, and those that it names when it needs more,
+// until they are all that it needs. The script changes nothing before.
+func (s *Store) repeat(ctx context.Context, script *redis.Script, keys []string, args []any, ids []string) (answer, error) {
+	keys, args = slices.Clip(keys), slices.Clip(args)
+	told := ids
+	for range tries {
+		k, v := keys, args
+		for _, id := range told {
+			k, v = append(k, s.list.SessionKey("S", id), s.list.SessionKey("s", id)), append(v, id)
+		}
+		a, err := s.step(ctx, script, k, v...)
+		if err != nil || a.outcome != "more" {
+			return a, err
+		}
+		if len(a.found) != 1 {
+			return answer{}, a.odd()
+		}
+		more, err := texts(a.found[0])
+		if err != nil {
+			return answer{}, err
+		}
+		told = append(slices.Clip(ids), more...)
+	}
+	return answer{}, fmt.Errorf("%w: redissession: the owner's sessions changed %d times within one call", auth.StoreUnavailable, tries)
+}
+
+func (s *Store) key(kind string, o session.Owner) string {
+	return s.list.OwnerKey(kind, o.Issuer, o.Tenant, o.Subject)
+}
+
+// check refuses what would be nobody's.
+func check(o session.Owner, ids ...string) error {
+	if o.Issuer == "" || o.Subject == "" || slices.Contains(ids, "") {
+		return fmt.Errorf("redissession: got the owner %.80q of issuer %.80q and the ids %.300q, expected none to be empty", o.Subject, o.Issuer, ids)
+	}
+	return nil
+}
+
+// call names one call. go-redis sends a command again when its answer was lost, and the script that meets its
+// own work answers as it did: the second sending must not look like another showing of the token.
+func call() string { return rand.Text() }
+
+func flag(b bool) string {
+	if b {
+		return "1"
+	}
+	return "0"
+}
+
+func millis(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return strconv.FormatInt(t.UnixMilli(), 10)
+}

@@ -1,0 +1,139 @@
+package redissession
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"github.com/doorward/doorward/auth"
+	"github.com/doorward/doorward/auth/session"
+	"github.com/doorward/doorward/revocation"
+)
+
+// A row is a hash of texts, in this order between here and the scripts (see names there): first what the scripts
+// judge and write, then what they only keep. Times are milliseconds since 1970.
+const (
+	fOwner = iota
+	fVersion
+	fGeneration
+	fFrom
+	fGrace
+	fLate
+	fReplaced
+	fIdle
+	fCreated
+	fUsed
+	fIdleUntil
+	fUntil
+	fEpoch
+	fBy
+	fDid
+	fBinding
+	fKey
+	fAddr
+	fAgent
+	fDevice
+	fMethods
+	fAuthTime
+	fClientID
+	fields
+)
+
+// encode returns the fields of a new row that its maker decides; the script fills in the others, which are "".
+func encode(row session.Session) ([]any, error) {
+	if row.Version < 0 {
+		return nil, fmt.Errorf("redissession: got version %d, expected 0 or more", row.Version)
+	}
+	methods, err := json.Marshal(row.Methods)
+	if err != nil {
+		return nil, err
+	}
+	f := make([]any, fields)
+	for i := range f {
+		f[i] = ""
+	}
+	f[fVersion], f[fIdle], f[fBinding], f[fKey] = row.Version, row.Idle.Milliseconds(), row.Binding, row.KeyID
+	f[fAddr], f[fAgent], f[fDevice] = addr(row.Client.Addr), row.Client.UserAgent, row.Device
+	f[fMethods], f[fAuthTime], f[fClientID] = string(methods), millis(row.AuthTime), row.ClientID
+	return f, nil
+}
+
+// decode reads a row of the owner as a script replied it. The scripts have looked at the numbers; nothing is
+// taken for granted all the same.
+func decode(owner session.Owner, id string, reply any) (row session.Session, err error) {
+	f, err := texts(reply)
+	if err != nil {
+		return row, err
+	}
+	if len(f) != fields {
+		return row, unreadable("a row has %d fields, expected %d", len(f), fields)
+	}
+	number := func(i int) int64 {
+		n, bad := strconv.ParseInt(f[i], 10, 64)
+		if err == nil && (bad != nil || n < 0 && i != fAuthTime) {
+			err = unreadable("field %d of a row is %.40q, expected a number", i, f[i])
+		}
+		return n
+	}
+	moment := func(i int) time.Time {
+		if f[i] == "" && (i == fAuthTime || i == fGrace) {
+			return time.Time{}
+		}
+		return time.UnixMilli(number(i))
+	}
+	row = session.Session{
+		Owner: owner, ID: id, Version: number(fVersion),
+		Generation: number(fGeneration), From: number(fFrom), KeyID: f[fKey], Epoch: f[fEpoch],
+		GraceUntil: moment(fGrace), Late: number(fLate) == 1, Replaced: number(fReplaced) == 1,
+		Idle:    time.Duration(number(fIdle)) * time.Millisecond,
+		Created: moment(fCreated), Used: moment(fUsed), IdleUntil: moment(fIdleUntil), Until: moment(fUntil),
+		AuthTime: moment(fAuthTime), ClientID: f[fClientID],
+		Client: auth.Client{UserAgent: f[fAgent]}, Device: f[fDevice], Binding: f[fBinding],
+	}
+	if err != nil {
+		return session.Session{}, err
+	}
+	if bad := json.Unmarshal([]byte(f[fMethods]), &row.Methods); bad != nil {
+		return session.Session{}, unreadable("the methods of a row: %w", bad)
+	}
+	if f[fAddr] != "" {
+		var bad error
+		if row.Client.Addr, bad = netip.ParseAddr(f[fAddr]); bad != nil {
+			return session.Session{}, unreadable("the address of a row: %w", bad)
+		}
+	}
+	if row.Generation < 1 || row.From < 1 || row.From > row.Generation {
+		return session.Session{}, unreadable("a row has generation %d from %d", row.Generation, row.From)
+	}
+	return row, nil
+}
+
+func texts(reply any) ([]string, error) {
+	values, ok := reply.([]any)
+	if !ok {
+		return nil, unreadable("a script replied a %T, expected a list", reply)
+	}
+	var s []string
+	for _, v := range values {
+		text, ok := v.(string)
+		if !ok {
+			return nil, unreadable("a script replied a %T, expected a text", v)
+		}
+		s = append(s, text)
+	}
+	return s, nil
+}
+
+func addr(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
+}
+
+// unreadable is an answer that cannot be believed: 503, as when there is none.
+func unreadable(format string, args ...any) error {
+	return fmt.Errorf("%w: %w: redissession: %w", auth.StoreUnavailable, revocation.ErrUnreadable, fmt.Errorf(format, args...))
+}

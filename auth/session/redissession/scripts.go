@@ -1,0 +1,342 @@
+package redissession
+
+import "github.com/doorward/doorward/revocation/redisrev"
+
+// The format, for every release that shares it. A change ships readers before writers, or a new prefix.
+//
+//	{dw}:S:sid    hash        a session: see names; it lives until idle_until
+//	{dw}:I:owner  sorted set  ids of the owner's sessions that are not replaced, by until; it lives until the last
+//	{dw}:V:owner  hash        version, ended_below, except; it lives for ever
+//
+// Keys of the list: see redisrev. Each script finds its keys from KEYS[4], its arguments from ARGV[3], and
+// looks at everything that could fail before it writes. What an owner's index names is declared by the
+// caller; a script that meets another id replies "more" with all it needs, and has changed nothing.
+
+// rows is what the scripts about sessions begin with. A field that is no text of its kind is an error: nothing is
+// guessed about a session.
+const rows = `
+local names = {'owner', 'version', 'generation', 'from', 'grace', 'late', 'replaced', 'idle', 'created', 'used', 'idle_until',
+	'until', 'epoch', 'by', 'did', 'binding', 'key', 'addr', 'agent', 'device', 'methods', 'auth_time', 'client_id'}
+local digits = {version = 19, generation = 16, from = 16, late = 1, replaced = 1, idle = 15, created = 15, used = 15, idle_until = 15,
+	['until'] = 15}
+
+local function load(k)
+	local flat = redis.call('HGETALL', k)
+	if #flat == 0 then
+		return nil
+	end
+	local row = {}
+	for i = 1, #flat, 2 do
+		row[flat[i]] = flat[i + 1]
+	end
+	for _, name in ipairs(names) do
+		local v, most = row[name], digits[name]
+		if not v or most and (#v > most or not string.find(v, '^%d+$')) or name == 'grace' and not string.find(v, '^%d*$') then
+			error(redis.error_reply('DWFORMAT ' .. k .. ' has no readable ' .. name))
+		end
+	end
+	return row
+end
+
+local function dump(row)
+	local values = {}
+	for i, name in ipairs(names) do
+		values[i] = row[name]
+	end
+	return values
+end
+
+local function save(k, row)
+	local flat = {}
+	for i, name in ipairs(names) do
+		flat[2 * i - 1], flat[2 * i] = name, row[name]
+	end
+	redis.call('HSET', k, unpack(flat))
+	redis.call('PEXPIREAT', k, row.idle_until)
+end
+
+local function over(row)
+	return now >= tonumber(row.idle_until) or now >= tonumber(row['until'])
+end
+
+local function ms(t)
+	return string.format('%.0f', t)
+end
+
+-- told names the keys of the sessions whose ids stand from ARGV[a]: a pair for each from KEYS[k].
+local function told(k, a)
+	local S, s = {}, {}
+	for i = a, #ARGV do
+		S[ARGV[i]], s[ARGV[i]] = KEYS[k + 2 * (i - a)], KEYS[k + 1 + 2 * (i - a)]
+	end
+	return S, s
+end
+
+-- known says whether all ids have keys.
+local function known(ids, S)
+	for _, id in ipairs(ids) do
+		if not S[id] then
+			return false
+		end
+	end
+	return true
+end
+
+-- sort takes the ids apart: live rows of the owner, and ids to be forgotten.
+local function sort(ids, S, owner)
+	local live, dead, row = {}, {}, {}
+	for _, id in ipairs(ids) do
+		row[id] = load(S[id])
+		if row[id] and row[id].owner == owner and row[id].replaced == '0' and not over(row[id]) then
+			table.insert(live, id)
+		else
+			table.insert(dead, id)
+		end
+	end
+	return live, dead, row
+end
+
+local index = KEYS[4]
+local owner = string.sub(index, -22)
+
+-- typed fails where the index is something else: before the first write, not between two.
+local function typed()
+	redis.call('ZRANGE', index, 0, 0)
+end
+`
+
+// KEYS: index, the new row, then pairs. ARGV: call, epoch known, most, grace, absolute, id, id to replace or nothing, a row,
+// then ids. Rows are looked at only when there might be too many.
+var createScript = redisrev.NewScript(rows + `
+begin()
+if epoch ~= ARGV[4] then
+	return reply('other epoch')
+end
+local most, id, replaces = tonumber(ARGV[5]), ARGV[8], ARGV[9]
+local S, s = told(6, 10 + #names)
+local there = load(KEYS[5])
+if there and there.owner == owner and there.by == ARGV[3] and there.did == 'created' then
+	return reply('created', dump(there), {})
+elseif there then
+	return reply('taken')
+end
+local old
+if replaces ~= '' then
+	old = load(S[replaces])
+	if not old or old.owner ~= owner or old.replaced ~= '0' or over(old) then
+		return reply('gone')
+	end
+end
+local others, dead, ended = {}, {}, {}
+for _, other in ipairs(redis.call('ZRANGE', index, '(' .. ms(now), '+inf', 'BYSCORE')) do
+	if other ~= replaces then
+		table.insert(others, other)
+	end
+end
+if #others >= most then
+	if not known(others, S) then
+		return reply('more', others)
+	end
+	local live
+	live, dead = sort(others, S, owner)
+	for i = 1, #live - most + 1 do
+		ended[i] = live[i]
+	end
+end
+for _, other in ipairs(redis.call('ZRANGE', index, '-inf', ms(now), 'BYSCORE')) do
+	table.insert(dead, other)
+end
+if old then
+	publish(s[replaces])
+end
+for _, other in ipairs(ended) do
+	publish(s[other])
+end
+if old then
+	old.replaced, old.idle_until = '1', ms(now + ARGV[6])
+	old['until'] = old.idle_until
+	save(S[replaces], old)
+	redis.call('ZREM', index, replaces)
+end
+for _, other in ipairs(ended) do
+	redis.call('DEL', S[other])
+	redis.call('ZREM', index, other)
+end
+for _, other in ipairs(dead) do
+	redis.call('ZREM', index, other)
+end
+local row = {}
+for i, name in ipairs(names) do
+	row[name] = ARGV[9 + i]
+end
+row.owner, row.epoch, row.by, row.did = owner, epoch, ARGV[3], 'created'
+row.generation, row.from, row.late, row.replaced = '1', '1', '0', '0'
+row.created, row.used, row['until'] = ms(now), ms(now), ms(now + ARGV[7])
+row.idle_until = ms(now + math.min(row.idle, ARGV[7]))
+save(KEYS[5], row)
+redis.call('ZADD', index, row['until'], id)
+redis.call('PEXPIREAT', index, redis.call('ZRANGE', index, -1, -1, 'WITHSCORES')[2])
+return reply('created', dump(row), ended)
+`)
+
+// KEYS: index, row, mark. ARGV: call, epoch known, id, generation shown, ended below, except, grace, binding,
+// lenient, lend, strict, key, addr, agent, device. The table is that of session.Rotation.Judge, line by line.
+var rotateScript = redisrev.NewScript(rows + `
+begin()
+if epoch ~= ARGV[4] then
+	return reply('other epoch')
+end
+local row = load(KEYS[5])
+if not row or row.owner ~= owner then
+	return reply('gone')
+end
+if row.by == ARGV[3] then
+	return reply(row.did, dump(row))
+end
+local p, c = tonumber(ARGV[6]), tonumber(row.generation)
+local lenient, lend, strict = ARGV[11] == '1', ARGV[12] == '1', ARGV[13] == '1'
+local function judge()
+	if over(row) then
+		return 'gone'
+	elseif row.replaced ~= '0' then
+		return 'replaced'
+	elseif less(row.version, ARGV[7]) and not (ARGV[8] ~= '' and ARGV[5] == ARGV[8]) then
+		return 'gone'
+	elseif strict and row.epoch ~= epoch then
+		return 'gone'
+	elseif row.binding ~= '' and row.binding ~= ARGV[10] then
+		return 'unbound'
+	elseif p == c then
+		return 'rotated'
+	elseif p > c then
+		return 'rolled back'
+	elseif p >= tonumber(row.from) and now < (tonumber(row.grace) or 0) then
+		return 'replayed'
+	elseif p == c - 1 and row.epoch ~= epoch then
+		return 'replayed'
+	elseif p == c - 1 and lenient and row.late == '0' then
+		return 'late'
+	end
+	return 'reused'
+end
+local outcome = judge()
+if lend then
+	local lent = {rotated = 'lent', ['rolled back'] = 'lent', replayed = 'lent', reused = 'late'}
+	return reply(lent[outcome] or outcome, dump(row))
+end
+if outcome == 'rotated' or outcome == 'rolled back' then
+	row.from, row.generation = row.generation, ms(p + 1)
+	row.epoch, row.late, row.grace = epoch, '0', ms(now + ARGV[9])
+	row.used, row.idle_until = ms(now), ms(math.min(now + row.idle, row['until']))
+	row.key, row.addr, row.agent, row.device = ARGV[14], ARGV[15], ARGV[16], ARGV[17]
+elseif outcome == 'late' then
+	row.late = '1'
+elseif outcome == 'gone' or outcome == 'reused' then
+	typed()
+	publish(KEYS[6])
+	redis.call('DEL', KEYS[5])
+	redis.call('ZREM', index, ARGV[5])
+	return reply(outcome, dump(row))
+else
+	return reply(outcome, dump(row))
+end
+row.by, row.did = ARGV[3], outcome
+save(KEYS[5], row)
+return reply(outcome, dump(row))
+`)
+
+// KEYS: index, then pairs. ARGV: ids.
+var endScript = redisrev.NewScript(rows + `
+local S, s = told(5, 3)
+local ended, drop = {}, {}
+for i = 3, #ARGV do
+	local id = ARGV[i]
+	local row = load(S[id])
+	if not row or row.owner == owner then
+		table.insert(drop, id)
+		if row and row.replaced == '0' and not over(row) then
+			table.insert(ended, id)
+		end
+	end
+end
+typed()
+for _, id in ipairs(drop) do
+	publish(s[id])
+end
+for _, id in ipairs(drop) do
+	redis.call('DEL', S[id])
+	redis.call('ZREM', index, id)
+end
+begin()
+return reply('ended', ended)
+`)
+
+// KEYS: index, minimum, then pairs. ARGV: version, except, then ids.
+var endBelowScript = redisrev.NewScript(rows + `
+local S, s = told(6, 5)
+local members = redis.call('ZRANGE', index, 0, -1)
+if not known(members, S) then
+	return reply('more', members)
+end
+local live, dead, row = sort(members, S, owner)
+local ended = {}
+weigh(KEYS[5], ARGV[3])
+publish(KEYS[5])
+for _, id in ipairs(live) do
+	if less(row[id].version, ARGV[3]) and not (ARGV[4] ~= '' and id == ARGV[4]) then
+		table.insert(ended, id)
+		publish(s[id])
+	end
+end
+for _, id in ipairs(ended) do
+	redis.call('DEL', S[id])
+	redis.call('ZREM', index, id)
+end
+for _, id in ipairs(dead) do
+	redis.call('ZREM', index, id)
+end
+begin()
+return reply('ended', ended)
+`)
+
+// KEYS: index, then pairs. ARGV: ids.
+var listScript = redisrev.NewScript(rows + `
+local S = told(5, 3)
+local members = redis.call('ZRANGE', index, 0, -1)
+if not known(members, S) then
+	return reply('more', members)
+end
+local live, dead, row = sort(members, S, owner)
+for _, id in ipairs(dead) do
+	redis.call('ZREM', index, id)
+end
+local found = {}
+for _, id in ipairs(live) do
+	table.insert(found, id)
+	table.insert(found, dump(row[id]))
+end
+return reply('listed', found)
+`)
+
+// KEYS: numbers. ARGV: what to do, except.
+var numbersScript = redisrev.NewScript(`
+local n = redis.call('HMGET', KEYS[4], 'version', 'ended_below', 'except')
+if n[1] or n[2] or n[3] then
+	for i = 1, 2 do
+		if not n[i] or #n[i] > 19 or not string.find(n[i], '^%d+$') then
+			error(redis.error_reply('DWFORMAT ' .. KEYS[4] .. ' has no readable numbers'))
+		end
+	end
+else
+	n = {'0', '0', ''}
+end
+if ARGV[3] ~= 'read' then
+	redis.call('HINCRBY', KEYS[4], 'version', 1)
+	n[1] = redis.call('HGET', KEYS[4], 'version')
+	if ARGV[3] == 'end' then
+		n[2], n[3] = n[1], ARGV[4]
+	end
+	redis.call('HSET', KEYS[4], 'ended_below', n[2], 'except', n[3] or '')
+end
+return reply('numbers', n[1], n[2], n[3] or '')
+`)
