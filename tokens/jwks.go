@@ -18,20 +18,26 @@ import (
 // one whose window has not begun is, so that others know it in time. Caches may keep the set for 5 minutes:
 // wait at least that long, and the others' own refresh, between adding a key and signing with it.
 func (k *Keyring) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// Nothing here is to be shown or sniffed. WriteProblem sets the same for the other answers.
+	h := w.Header()
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	h.Set("Referrer-Policy", "no-referrer")
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		// No refusal of ours, so no code of package auth: the plain form of RFC 9457 section 4.2.1.
-		w.Header().Set("Allow", "GET, HEAD")
-		w.Header().Set("Content-Type", "application/problem+json")
+		h.Set("Allow", "GET, HEAD")
+		h.Set("Cache-Control", "no-store")
+		h.Set("Content-Type", "application/problem+json")
 		w.WriteHeader(http.StatusMethodNotAllowed)
 		_, _ = io.WriteString(w, `{"type":"about:blank","title":"Method Not Allowed","status":405}`)
 		return
 	}
-	if k.remote != nil {
-		auth.WriteProblem(w, fmt.Errorf("%w: tokens: the keys of this ring are another service's to publish", auth.NotFound))
-		return
-	}
 	if err := k.err(); err != nil {
 		auth.WriteProblem(w, err)
+		return
+	}
+	if k.remote != nil {
+		auth.WriteProblem(w, fmt.Errorf("%w: tokens: the keys of this ring are another service's to publish", auth.NotFound))
 		return
 	}
 	set := struct {
@@ -45,10 +51,8 @@ func (k *Keyring) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		auth.WriteProblem(w, errors.Join(auth.Internal, err))
 		return
 	}
-	h := w.Header()
 	h.Set("Content-Type", "application/jwk-set+json")
 	h.Set("Cache-Control", "public, max-age=300")
-	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	_, _ = w.Write(body)
 }
