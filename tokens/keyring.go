@@ -176,10 +176,11 @@ func (k *Keyring) find(ctx context.Context, id string) (*key, error) {
 	return nil, errUnknownKey
 }
 
-// holds says whether this very key is still in the ring, and may be believed without asking.
+// holds says whether this very key is still in the ring, and may be believed without waiting. A remote
+// ring that is due is renewed beside it: the tokens remembered may be all its traffic.
 func (k *Keyring) holds(key *key) bool {
 	r := k.state.Load()
-	if k.remote != nil && !r.freshAt(k.remote.now()) {
+	if k.remote != nil && !k.remote.believes(&k.state, r, k.remote.now()) {
 		return false
 	}
 	return slices.Contains(r.keys, key)

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -33,11 +34,12 @@ type RemoteConfig struct {
 
 	// Client fetches the set; nil: one without settings. It is copied, and follows no redirect. Where the
 	// set's address must not be private, give it a dialer that refuses: TLS already keeps another host from
-	// answering for the URL's, so that by default an issuer within one's own network is fine.
+	// answering for the URL's, so that by default an issuer within one's own network is fine. Its transport
+	// must heed the request's context, by which a fetch ends in time.
 	Client *http.Client
 
 	// MaxAge is how old the set may be: 10 minutes by default, 1 minute to 24 hours. A key that the
-	// issuer removed is believed this long. While the set cannot be fetched, twice as long.
+	// issuer removed is believed this long. When the set could not be renewed, twice as long at most.
 	MaxAge time.Duration
 
 	AllowRSA2048 bool             // see [Key.AllowRSA2048]
@@ -58,24 +60,22 @@ type remote struct {
 // A remoteState is what a ring knows of its own age.
 type remoteState struct {
 	fetched time.Time        // when the set was asked for that the ring holds; zero: none yet
-	until   time.Time        // it is believed without asking
+	renew   time.Time        // from then on it is fetched anew, beside the traffic
+	until   time.Time        // it is believed without waiting for a fetch
 	asked   time.Time        // the last attempt
 	failed  error            // what became of it; nil: it brought the set
 	leftOut map[string]error // why a key of the set is not here, by its kid
 }
 
-func (s *remoteState) freshAt(now time.Time) bool {
-	return !now.Before(s.fetched) && now.Before(s.until)
-}
-
 // NewRemoteKeyring returns a ring that verifies by another service's JWK set (RFC 7517 section 5). It
 // cannot sign nor derive keys.
 //
-// The set is fetched when it is first needed, and again when it is older than MaxAge or does not have a
-// token's kid, once in 30 seconds at most and by one caller for all. A fetch takes 5 seconds and 1 MiB at
-// most. If it fails, the keys known serve for one more MaxAge, then verification answers
-// [auth.StoreUnavailable]. A set with a private or secret key, or with one id twice, is refused as a
-// whole; keys for other algorithms are left out.
+// The set is fetched when it is first needed, when a token's kid is not in it, and when it is older than
+// MaxAge, once in 30 seconds at most and by one caller for all. Under traffic nobody waits for that: in
+// the last quarter of MaxAge the set is renewed beside it. A fetch takes 5 seconds and 1 MiB at most. If
+// a renewal fails, the keys known serve on without waiting, for one more MaxAge, then verification
+// answers [auth.StoreUnavailable]. A set with a private or secret key, or with the id of a signing key
+// twice, is refused as a whole; keys for other algorithms are left out.
 func NewRemoteKeyring(c RemoteConfig) (*Keyring, error) {
 	u, err := url.Parse(c.URL)
 	if err != nil {
@@ -121,26 +121,34 @@ func isLoopback(host string) bool {
 	return err == nil && a.IsLoopback()
 }
 
-// find returns the key of this id, fetching the set when that may help.
+// find returns the key of this id, waiting for a fetch when that may help.
 func (r *remote) find(ctx context.Context, state *atomic.Pointer[ring], id string) (*key, error) {
 	seen, now := state.Load(), r.now()
-	if k := seen.byID[id]; k != nil && seen.freshAt(now) {
-		// The last quarter of its age is time to renew it, so that under traffic nobody waits.
-		if r.mayAsk(seen, now) && now.Sub(seen.fetched) > r.maxAge/4*3 {
-			select {
-			case r.turn <- struct{}{}:
-				r.start(state)
-			default:
-			}
-		}
+	if k := seen.byID[id]; k != nil && r.believes(state, seen, now) {
 		return k, nil
 	}
 	if r.mayAsk(seen, now) {
-		if err := r.refresh(ctx, state, seen); err != nil {
+		if err := r.refresh(ctx, state, seen, now); err != nil {
 			return nil, err
 		}
 	}
 	return r.answer(state.Load(), id)
+}
+
+// believes says whether the set seen serves without waiting, and sees to it that it is renewed in time.
+// Remembered tokens come here with every request, so in between it compares three times and no more.
+func (r *remote) believes(state *atomic.Pointer[ring], seen *ring, now time.Time) bool {
+	if now.Before(seen.fetched) || !now.Before(seen.until) {
+		return false
+	}
+	if !now.Before(seen.renew) {
+		select {
+		case r.turn <- struct{}{}:
+			r.start(state, seen, now)
+		default: // somebody is at it
+		}
+	}
+	return true
 }
 
 // answer is what the set says as it is, stale or not.
@@ -168,63 +176,63 @@ func (r *remote) mayAsk(known *ring, now time.Time) bool {
 
 // refresh returns when the set has been fetched, by whomever, since the caller saw it. A caller whose
 // context ends leaves; the fetch goes on for the others.
-func (r *remote) refresh(ctx context.Context, state *atomic.Pointer[ring], seen *ring) error {
+func (r *remote) refresh(ctx context.Context, state *atomic.Pointer[ring], seen *ring, now time.Time) error {
 	select {
 	case r.turn <- struct{}{}:
 	case <-ctx.Done():
 		return fmt.Errorf("%w: key set of %s: %w", auth.StoreUnavailable, r.host, context.Cause(ctx))
 	}
-	if state.Load() != seen {
-		<-r.turn
-		return nil
-	}
 	select {
-	case <-r.start(state):
+	case <-r.start(state, seen, now):
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("%w: key set of %s: %w", auth.StoreUnavailable, r.host, context.Cause(ctx))
 	}
 }
 
-// start fetches in a goroutine that ends by itself, within fetchTimeout. The caller has the turn, which
-// the goroutine gives back.
-func (r *remote) start(state *atomic.Pointer[ring]) (done <-chan struct{}) {
+// start fetches in a goroutine that ends by itself, within fetchTimeout, unless somebody else has fetched
+// since the caller saw the set. The caller has the turn, and start gives it back.
+func (r *remote) start(state *atomic.Pointer[ring], seen *ring, now time.Time) (done <-chan struct{}) {
 	c := make(chan struct{})
+	if state.Load() != seen {
+		<-r.turn
+		close(c)
+		return c
+	}
 	go func() {
 		defer close(c)
 		defer func() { <-r.turn }()
-		state.Store(r.next(state.Load()))
+		state.Store(r.next(seen, now))
 	}()
 	return c
 }
 
 // next fetches the set and makes the ring that follows the known one.
-func (r *remote) next(known *ring) *ring {
-	asked := r.now()
+func (r *remote) next(known *ring, asked time.Time) *ring {
 	n, err := r.fetch(known)
 	if err == nil {
-		n.fetched, n.asked, n.until = asked, asked, asked.Add(r.maxAge)
+		n.fetched, n.asked = asked, asked
+		n.renew, n.until = asked.Add(r.maxAge/4*3), asked.Add(r.maxAge)
 		return n
 	}
 	old := *known
 	old.asked, old.failed = asked, err
-	// Until the next attempt the keys known are believed without asking, but not past their second age.
-	if !old.fetched.IsZero() {
-		if u := earlier(asked.Add(fetchEvery), old.fetched.Add(2*r.maxAge)); u.After(old.until) {
-			old.until = u
-		}
+	if due := old.fetched.Add(r.maxAge / 4 * 3); !old.fetched.IsZero() && asked.Add(fetchEvery).After(due) {
+		// It was the renewal that failed, or it puts that off. So that an issuer that is down holds up
+		// nobody, its keys are believed for their second age. A set that nobody tried to renew is not:
+		// it may still have a key that was removed long ago.
+		old.renew, old.until = asked.Add(fetchEvery), old.fetched.Add(2*r.maxAge)
 	}
 	return &old
 }
 
-func earlier(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return a
-	}
-	return b
-}
-
-func (r *remote) fetch(known *ring) (*ring, error) {
+func (r *remote) fetch(known *ring) (n *ring, err error) {
+	// It runs in a goroutine of ours, where a panic of the caller's transport would end the process.
+	defer func() {
+		if p := recover(); p != nil {
+			n, err = nil, panicked(p)
+		}
+	}()
 	// Not the caller's context: its end would fail the fetch for everybody who waits.
 	ctx, cancel := context.WithTimeout(context.Background(), fetchTimeout)
 	defer cancel()
@@ -255,6 +263,15 @@ func (r *remote) fetch(known *ring) (*ring, error) {
 	return r.parse(text, known)
 }
 
+// panicked tells what the runtime says of a panic, but of another value its type only: it may quote the
+// URL, whose query may be a secret.
+func panicked(p any) error {
+	if e, ok := p.(runtime.Error); ok {
+		return fmt.Errorf("the fetch panicked: %w", e)
+	}
+	return fmt.Errorf("the fetch panicked with a value of type %T", p)
+}
+
 // parse reads a set that a stranger wrote.
 func (r *remote) parse(text []byte, known *ring) (*ring, error) {
 	set, err := decodeJWKs(text)
@@ -265,7 +282,7 @@ func (r *remote) parse(text []byte, known *ring) (*ring, error) {
 		return nil, fmt.Errorf("got %d keys, expected %d at most", len(set), maxRemoteKeys)
 	}
 	var keys []Key
-	leftOut := map[string]error{}
+	leftOut, ids := map[string]error{}, map[string]bool{}
 	for i, j := range set {
 		if j.secret() {
 			return nil, fmt.Errorf("key %d of the set is private or secret, and published: none of them can be trusted", i+1)
@@ -273,6 +290,11 @@ func (r *remote) parse(text []byte, known *ring) (*ring, error) {
 		if !j.signs() {
 			continue
 		}
+		// Also when one of the two would be left out: whose the id is, is then ours to guess.
+		if j.Kid != "" && ids[j.Kid] {
+			return nil, fmt.Errorf("two keys have the id %.80q", j.Kid)
+		}
+		ids[j.Kid] = true
 		k, err := r.key(&j)
 		if err != nil {
 			leftOut[j.Kid] = err
