@@ -14,6 +14,7 @@ import (
 	"github.com/rs/cors"
 
 	"github.com/doorward/doorward/auth"
+	"github.com/doorward/doorward/cookies"
 	"github.com/doorward/doorward/middleware"
 )
 
@@ -332,4 +333,69 @@ func ExampleChain() {
 	// Output:
 	// GET /me 200 hello ann
 	// DELETE /users/7 403 role_missing
+}
+
+// exampleSessions stands where an application has its *session.Sessions.
+type exampleSessions struct{}
+
+func (exampleSessions) RefreshCookie(_ context.Context, refresh string, _ auth.Client) (*auth.Pair, error) {
+	if refresh != "refresh-of-ann" {
+		return nil, auth.TokenRevoked
+	}
+	return &auth.Pair{Access: "token-of-ann", Refresh: "next-of-ann", Session: "s1"}, nil
+}
+
+func (exampleSessions) Lend(context.Context, string, auth.Client) (*auth.Pair, error) {
+	return &auth.Pair{Access: "token-of-ann", Session: "s1"}, nil
+}
+
+func ExampleRefreshFromCookie() {
+	var tok exampleTokens
+	var sessions exampleSessions
+	var jar cookies.Jar
+	mux := http.NewServeMux()
+
+	csrf, err := middleware.NewCSRF(keys, "https://app.example.com")
+	if err != nil {
+		log.Fatal(err)
+	}
+	refresh := middleware.RefreshFromCookie(middleware.Refresh{Sessions: sessions, Access: tok, Jar: jar, CSRF: csrf})
+	guard := middleware.Chain(middleware.RequireAuth(auth.Cookie(jar.Access, tok)), middleware.RequireCSRF(csrf))
+	mux.Handle("GET /hello", guard(http.HandlerFunc(hello)))
+	handler := middleware.Chain(middleware.SecureHeaders(), refresh)(mux)
+
+	const page, link = "Sec-Fetch-Site: same-origin", "Sec-Fetch-Site: cross-site"
+	h := show(handler, "GET", "/hello", page, "Cookie: __Host-access=old; __Host-refresh=refresh-of-ann")
+	fmt.Println(len(h["Set-Cookie"]), "cookies")
+	h = show(handler, "GET", "/hello", link, "Sec-Fetch-Mode: navigate", "Cookie: __Host-access=old; __Host-refresh=refresh-of-ann")
+	fmt.Println(len(h["Set-Cookie"]), "cookies")
+	h = show(handler, "GET", "/hello", page, "Cookie: __Host-access=old; __Host-refresh=refresh-of-bob")
+	fmt.Println(len(h["Set-Cookie"]), "cookies expired")
+	// Output:
+	// GET /hello 200 hello ann
+	// 2 cookies
+	// GET /hello 200 hello ann
+	// 0 cookies
+	// GET /hello 401 token_revoked
+	// 2 cookies expired
+}
+
+func ExampleRefreshFromCookie_inHeader() {
+	var tok exampleTokens
+	var sessions exampleSessions
+	mux := http.NewServeMux()
+
+	csrf, err := middleware.NewCSRF(keys, "https://app.example.com")
+	if err != nil {
+		log.Fatal(err)
+	}
+	refresh := middleware.RefreshFromCookie(middleware.Refresh{Sessions: sessions, Access: tok, CSRF: csrf, InHeader: true})
+	mux.Handle("GET /hello", middleware.RequireAuth(auth.Bearer(tok))(http.HandlerFunc(hello)))
+	handler := refresh(mux)
+
+	h := show(handler, "GET", "/hello", "Sec-Fetch-Site: same-origin", "Cookie: __Host-refresh=refresh-of-ann")
+	fmt.Println(h.Get("X-Access-Token"))
+	// Output:
+	// GET /hello 200 hello ann
+	// token-of-ann
 }

@@ -22,7 +22,11 @@ const (
 // permit judges by the browser's own words who has caused r.
 func (f *cookieRefresh) permit(r *http.Request) permission {
 	may := f.CSRF.origins.permit(r)
-	if may == rotate && (isUpgrade(r) || isPrefetch(r) || f.InHeader && !isReadable(r)) {
+	if may == nothing {
+		return nothing
+	}
+	// CONNECT is how HTTP/2 opens a WebSocket (RFC 8441).
+	if r.Method == http.MethodConnect || isUpgrade(r) || isPrefetch(r) || f.InHeader && !isReadable(r) {
 		return lend
 	}
 	return may
@@ -31,8 +35,8 @@ func (f *cookieRefresh) permit(r *http.Request) permission {
 // permit leaves Upgrade and Sec-Purpose aside.
 //
 // A configured Origin counts as the own one also where it is another: its pages may cause unsafe requests
-// here. A GET that speaks of no origin at all comes from an old browser or from no browser; without
-// credentials of its own a foreign page can at most make it rotate, and reads nothing.
+// here. A GET without either header comes from a browser of before 2023 or from none at all: there a foreign
+// page could cause a rotation, whose cookies such a browser takes, and reads nothing of it.
 func (o origins) permit(r *http.Request) permission {
 	site, origin := r.Header["Sec-Fetch-Site"], r.Header["Origin"]
 	spoke, err := o.check(r)
