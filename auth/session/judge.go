@@ -4,10 +4,10 @@ import "time"
 
 // Judge decides what showing generation p of r does to the row, by the list's present epoch and the
 // store's clock. It is the one table for every store: memory calls it, SQL calls it between its SELECT and its
-// UPDATE, a Redis script spells it out. The first line that holds counts.
+// UPDATE, a Redis script spells it out. A zero row stands for none. The first line that holds counts.
 //
 //	the list's epoch is not r.Epoch                              OtherEpoch  -
-//	no row, or row.Owner is not r.Owner                          Gone        -        (the caller's part)
+//	no row, or row.Owner is not r.Owner                          Gone        -
 //	row.IdleUntil or row.Until has come                          Gone        end
 //	row.Replaced                                                 Replaced    -
 //	begun below r.Numbers.EndedBelow, and not Except             Gone        end
@@ -22,8 +22,8 @@ import "time"
 //
 // A write is the returned row, where the row's Generation and Late are still those that were judged (in SQL:
 // UPDATE ... WHERE generation = ? AND late = ?; no row changed: read and judge again). An end deletes the
-// row and puts it on the list. With r.Lend nothing is written or ended; the lines with a child
-// are Lent then, and Reused is Late.
+// row and puts it on the list; without a row of the owner's, a zero one is returned and there is nothing to end.
+// With r.Lend nothing is written or ended; the lines with a child are Lent then, and Reused is Late.
 func (r Rotation) Judge(row Session, epoch string, now time.Time) (Session, Outcome) {
 	row, outcome := r.judge(row, epoch, now)
 	if r.Lend {
@@ -41,7 +41,9 @@ func (r Rotation) judge(row Session, epoch string, now time.Time) (Session, Outc
 	p, c := r.Generation, row.Generation
 	switch {
 	case epoch != r.Epoch:
-		return row, OtherEpoch
+		return Session{}, OtherEpoch
+	case row.ID == "" || row.Owner != r.Owner:
+		return Session{}, Gone
 	case !now.Before(row.IdleUntil), !now.Before(row.Until):
 		return row, Gone
 	case row.Replaced:

@@ -121,20 +121,17 @@ func (m *Memory) Rotate(ctx context.Context, r Rotation) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	row := m.rows[r.ID]
-	if epoch != r.Epoch {
-		return Result{Outcome: OtherEpoch, Epoch: epoch}, nil
+	stored, row := m.rows[r.ID], Session{}
+	if stored != nil {
+		row = *stored
 	}
-	if row == nil || row.Owner != r.Owner {
-		return Result{Outcome: Gone, Epoch: epoch}, nil
-	}
-	next, outcome := r.Judge(*row, epoch, time.Now())
+	next, outcome := r.Judge(row, epoch, time.Now())
 	switch {
-	case r.Lend:
+	case r.Lend || next.ID == "":
 	case outcome == Rotated, outcome == RolledBack, outcome == Late:
-		*row = next
+		*stored = next
 	case outcome == Gone, outcome == Reused:
-		err = m.end(ctx, row)
+		err = m.end(ctx, stored)
 	}
 	return Result{Outcome: outcome, Epoch: epoch, Session: clone(next)}, err
 }
