@@ -1,0 +1,254 @@
+package sessionhttp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/doorward/doorward/auth"
+	"github.com/doorward/doorward/auth/session"
+)
+
+// young is how long an access token counts as just made.
+const young = 10 * time.Second
+
+// handler holds a Config as New completed it.
+type handler struct {
+	Config
+	access auth.Authenticator
+}
+
+func (h *handler) login(w http.ResponseWriter, r *http.Request) error {
+	ctx := r.Context()
+	var in struct {
+		Account  string `json:"account"`
+		Password string `json:"password"`
+	}
+	if err := decode(r, &in); err != nil {
+		return err
+	}
+	p, err := h.Login(ctx, in.Account, in.Password)
+	if err != nil {
+		return h.refused(r, err)
+	}
+	pair, err := h.Sessions.Start(ctx, p, auth.ClientOf(r))
+	if err != nil {
+		return err
+	}
+	h.leave(r, p)
+	if err := h.give(w, r, pair); err != nil {
+		// Nobody has its tokens, so it must not stand in the list for a month.
+		return errors.Join(err, h.Sessions.Logout(ctx, pair.Refresh))
+	}
+	return nil
+}
+
+// leave ends the session whose cookie a login is about to replace: nobody has it any more. A login that names a
+// session itself (a step-up) has replaced it already. That it fails is told by Sessions, and costs nobody his login.
+func (h *handler) leave(r *http.Request, p *auth.Principal) {
+	if h.Bearer || p.Session != "" {
+		return
+	}
+	if old, err := h.Jar.Refresh(r); err == nil {
+		_ = h.Sessions.Logout(r.Context(), old)
+	}
+}
+
+// refused tells the observer, and gives an outage of the users table its code.
+func (h *handler) refused(r *http.Request, err error) error {
+	name, outcome := "login", string(auth.CodeOf(err))
+	if auth.CodeOf(err) == auth.Internal {
+		err = fmt.Errorf("%w: sessionhttp: Login: %w", auth.StoreUnavailable, err)
+	}
+	if auth.CodeOf(err) == auth.StoreUnavailable {
+		name, outcome = "outage", "login"
+	}
+	h.Observe(r.Context(), auth.Event{Name: name, Outcome: outcome, Time: time.Now(), Client: auth.ClientOf(r), Err: err})
+	return err
+}
+
+func (h *handler) refresh(w http.ResponseWriter, r *http.Request) error {
+	if h.Bearer {
+		token, err := refreshToken(r)
+		if err != nil {
+			return err
+		}
+		pair, err := h.Sessions.Refresh(r.Context(), token, auth.ClientOf(r))
+		if err != nil {
+			return err
+		}
+		return h.give(w, r, pair)
+	}
+	token, err := h.Jar.Refresh(r)
+	if err != nil {
+		return err
+	}
+	// RefreshFromCookie may stand before this and have rotated the same token a moment ago. A second swap would
+	// make a grandparent of the one that parallel requests still carry, and end the session for it.
+	if p, err := h.access.Authenticate(r); err == nil && p.Session != "" {
+		if age := time.Since(p.IssuedAt); age >= 0 && age < young {
+			return h.give(w, r, &auth.Pair{Session: p.Session, AccessExpires: p.Expires})
+		}
+	}
+	pair, err := h.Sessions.Refresh(r.Context(), token, auth.ClientOf(r))
+	if err != nil {
+		if session.Ended(err) { // never because of a race or an outage: the cookie may still be good
+			err = errors.Join(err, h.Jar.Clear(w, r))
+		}
+		return err
+	}
+	return h.give(w, r, pair)
+}
+
+// logout answers 204 when what was shown works nowhere any more.
+func (h *handler) logout(w http.ResponseWriter, r *http.Request) error {
+	if h.Bearer {
+		token, err := refreshToken(r)
+		if err == nil {
+			err = h.Sessions.Logout(r.Context(), token)
+		}
+		// RFC 7009 section 2.2: what is no token of ours is not valid already.
+		if err != nil && auth.CodeOf(err) != auth.TokenInvalid {
+			return err
+		}
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+	token, err := h.Jar.Refresh(r)
+	if err == nil {
+		err = h.Sessions.Logout(r.Context(), token)
+		if auth.CodeOf(err) == auth.TokenInvalid { // nothing that ever came from us
+			err = auth.CredentialsMissing
+		}
+	}
+	if err != nil && auth.CodeOf(err) == auth.CredentialsMissing {
+		err = h.endByAccess(r)
+	}
+	if err != nil {
+		return err // a seal or a key that this node does not know, an outage: the session may live
+	}
+	return h.gone(w, r)
+}
+
+// endByAccess ends the session of the access token, where there is no refresh token to do it by.
+func (h *handler) endByAccess(r *http.Request) error {
+	p, err := h.access.Authenticate(r)
+	switch auth.CodeOf(err) {
+	case auth.CredentialsMissing, auth.TokenExpired, auth.TokenInvalid, auth.TokenRevoked:
+		return nil // nothing here that works
+	}
+	if err != nil || p.Session == "" {
+		return err
+	}
+	if err = h.Sessions.End(r.Context(), p.Tenant, p.Subject, p.Session); err != nil && auth.CodeOf(err) == auth.NotFound {
+		return nil
+	}
+	return err
+}
+
+func (h *handler) whoAmI(w http.ResponseWriter, r *http.Request) error {
+	p, err := principal(r.Context())
+	if err != nil {
+		return err
+	}
+	return write(w, struct {
+		Subject      string    `json:"subject"`
+		Tenant       string    `json:"tenant,omitzero"`
+		Session      string    `json:"session"`
+		Roles        []string  `json:"roles"`
+		Competencies []string  `json:"competencies"`
+		Methods      []string  `json:"methods"`
+		AuthTime     time.Time `json:"auth_time,omitzero"`
+		Expires      time.Time `json:"expires"`
+	}{p.Subject, p.Tenant, p.Session, p.Roles, p.Competencies, p.Methods, p.AuthTime, p.Expires})
+}
+
+// A listed session has what its owner recognises it by. The user agent is not in it: the device is what
+// is harmless of it.
+type listed struct {
+	ID       string     `json:"id"`
+	Current  bool       `json:"current"`
+	Device   string     `json:"device"`
+	Address  netip.Addr `json:"address,omitzero"`
+	Methods  []string   `json:"methods"`
+	Created  time.Time  `json:"created"`
+	LastUsed time.Time  `json:"last_used"`
+	Expires  time.Time  `json:"expires"` // unless it is used
+	Ends     time.Time  `json:"ends"`    // in any case
+}
+
+func (h *handler) list(w http.ResponseWriter, r *http.Request) error {
+	p, err := principal(r.Context())
+	if err != nil {
+		return err
+	}
+	rows, err := h.Sessions.List(r.Context(), p.Tenant, p.Subject)
+	if err != nil {
+		return err
+	}
+	list := make([]listed, len(rows))
+	for i, s := range rows {
+		list[i] = listed{s.ID, s.ID == p.Session, s.Device, s.Client.Addr, s.Methods,
+			s.Created.UTC(), s.Used.UTC(), s.IdleUntil.UTC(), s.Until.UTC()}
+	}
+	return write(w, map[string][]listed{"sessions": list})
+}
+
+func (h *handler) endAll(w http.ResponseWriter, r *http.Request) error {
+	p, err := principal(r.Context())
+	if err != nil {
+		return err
+	}
+	switch r.URL.RawQuery {
+	case "except=current":
+		if err := h.Sessions.EndOthers(r.Context(), p.Tenant, p.Subject, p.Session); err != nil {
+			return err
+		}
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	case "":
+		if err := h.Sessions.EndAll(r.Context(), p.Tenant, p.Subject); err != nil {
+			return err
+		}
+		return h.gone(w, r)
+	}
+	return fmt.Errorf("%w: the query of DELETE sessions: got %q, expected none or except=current", auth.RequestMalformed, auth.Printable(r.URL.RawQuery, 64))
+}
+
+func (h *handler) end(w http.ResponseWriter, r *http.Request) error {
+	p, err := principal(r.Context())
+	if err != nil {
+		return err
+	}
+	id := r.PathValue("id")
+	if err := h.Sessions.End(r.Context(), p.Tenant, p.Subject, id); err != nil {
+		return err
+	}
+	if id == p.Session {
+		return h.gone(w, r)
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// gone answers a client whose own session has ended.
+func (h *handler) gone(w http.ResponseWriter, r *http.Request) error {
+	if !h.Bearer {
+		if err := h.Jar.Clear(w, r); err != nil {
+			return err
+		}
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func principal(ctx context.Context) (*auth.Principal, error) {
+	p, ok := auth.FromContext(ctx)
+	if !ok {
+		return nil, auth.CredentialsMissing
+	}
+	return p, nil
+}

@@ -1,0 +1,200 @@
+// Package sessionhttp serves the sessions of an application's own users over HTTP: log in, refresh, log out, who
+// am I, list and end sessions, as one [net/http.Handler].
+//
+// It does not own users or passwords (the application's [Config].Login checks them), sessions (package session), or
+// the guards of other routes (package middleware). A page whose sessions are to go on by themselves puts
+// middleware.RefreshFromCookie before all its routes, these included.
+package sessionhttp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"reflect"
+
+	"github.com/doorward/doorward/auth"
+	"github.com/doorward/doorward/auth/session"
+	"github.com/doorward/doorward/cookies"
+	"github.com/doorward/doorward/middleware"
+)
+
+// maxBody is the longest body, in bytes: a password of 2048 bytes with every character escaped, and room.
+const maxBody = 16 << 10
+
+// Config is what [New] takes. Sessions, Access, Login and Limit.Limiter are demanded, and CSRF unless Bearer is set.
+type Config struct {
+	Sessions *session.Sessions
+	Access   auth.Verifier // of the access tokens that Sessions makes, and of no others: the *tokens.Tokens of its Config
+
+	// Login checks a password. Of the principal that it returns session.Sessions.Start says what is needed; above
+	// all a Version that was read together with the password's hash. auth.LoginFailed says no, the same for an
+	// unknown account, a wrong password and a blocked user, each after the same work (see package password).
+	// auth.Busy says that the password was not looked at. An error without a code is an outage, 503.
+	Login func(ctx context.Context, account, password string) (*auth.Principal, error)
+
+	// Limit bounds the tries at logins. Its Field stays empty, since the member is "account". Where its Observe is
+	// nil it takes the one below.
+	Limit middleware.LoginLimit
+
+	// Bearer is for programs: tokens come and go in bodies, the access token is shown in Authorization, and no
+	// cookie is ever read or set. Without it the tokens are in the cookies of Jar, which no script can read, and
+	// no body ever holds one. An application that has both kinds of clients mounts two handlers.
+	Bearer bool
+	Jar    cookies.Jar      // without Bearer; its zero value is the strict setting
+	CSRF   *middleware.CSRF // without Bearer
+
+	// Observe is told of logins that Login refused: an event "login" with the code as its outcome, or an "outage".
+	// It does not name the account, because people type passwords where it belongs. Nil tells nobody. What
+	// happens to sessions is told by session.Config.Observe.
+	Observe func(context.Context, auth.Event)
+}
+
+// New returns the handler of these routes, below the path that it is mounted at with [http.StripPrefix]:
+//
+//	POST   /login          {"account", "password"}: begins a session
+//	POST   /refresh        a new pair for the refresh token. With Bearer: {"refresh_token"}
+//	POST   /logout         ends the session of the refresh token, also when the access token has expired: 204, and again 204.
+//	                       With Bearer: {"refresh_token"}
+//	GET    /session        who am I; without Bearer the answer has the session's token in X-CSRF-Token
+//	GET    /sessions       the subject's live sessions, the last used first
+//	DELETE /sessions       ends all of them, this one included: 204
+//	DELETE /sessions?except=current   ends the others. This one's access token has to be refreshed: 204
+//	DELETE /sessions/{id}  ends one: 204, or 404 for another's as for an unknown one
+//
+// Login and refresh answer with {"session", "expires_in"}, in seconds, and with Bearer also with "access_token",
+// "token_type", "refresh_token" and "refresh_expires_in" (as RFC 6749 section 5.1 names them).
+//
+// Without Bearer a login must not come from another site, and a refresh or logout must be called the application's
+// own by Origin or Sec-Fetch-Site, since their session is not yet known; what is guarded by the access token needs
+// X-CSRF-Token as well (see middleware.CSRF). A login ends the session whose refresh cookie the browser had.
+// A refresh right behind middleware.RefreshFromCookie answers with the pair that was just made.
+//
+// Bodies are JSON of at most 16 KiB (413, 415). An unknown member or a wrong type is 422 validation_failed, a name
+// twice or no JSON 400. No cache keeps an answer. Refusals are given by middleware.WriteError, as is the 404 of every
+// other route and method.
+//
+// New says what was got and what was expected of a Config that cannot be.
+func New(c Config) (http.Handler, error) {
+	if err := c.check(); err != nil {
+		return nil, fmt.Errorf("sessionhttp: %w", err)
+	}
+	if c.Observe == nil {
+		c.Observe = func(context.Context, auth.Event) {}
+	}
+	if c.Limit.Observe == nil {
+		c.Limit.Observe = c.Observe
+	}
+	h := &handler{Config: c}
+	asJSON := middleware.RequireJSON(maxBody)
+	// Who has sent a login, and in what form, is looked at before the limit: foreign pages use up nobody's tries.
+	limit := middleware.RateLimitLogin(c.Limit)
+	var login, byRefresh, byAccess middleware.Middleware
+	if c.Bearer {
+		h.access = auth.Bearer(c.Access)
+		login = middleware.Chain(asJSON, limit)
+		byRefresh = asJSON
+		byAccess = middleware.RequireAuth(h.access)
+	} else {
+		h.access = auth.Cookie(c.Jar.Access, c.Access)
+		login = middleware.Chain(require(c.CSRF.CheckOrigin), asJSON, limit)
+		byRefresh = require(h.isOwn) // there is no body
+		byAccess = middleware.Chain(middleware.RequireAuth(h.access), middleware.RequireCSRF(c.CSRF))
+	}
+
+	mux := http.NewServeMux()
+	mux.Handle("POST /login", login(endpoint(h.login)))
+	mux.Handle("POST /refresh", byRefresh(endpoint(h.refresh)))
+	mux.Handle("POST /logout", byRefresh(endpoint(h.logout)))
+	mux.Handle("GET /session", byAccess(endpoint(h.whoAmI)))
+	mux.Handle("GET /sessions", byAccess(endpoint(h.list)))
+	mux.Handle("DELETE /sessions", byAccess(endpoint(h.endAll)))
+	mux.Handle("DELETE /sessions/{id}", byAccess(endpoint(h.end)))
+	mux.Handle("/", endpoint(func(http.ResponseWriter, *http.Request) error { return auth.NotFound }))
+	return h.private(mux), nil
+}
+
+// check says what is wrong.
+func (c *Config) check() error {
+	switch {
+	case c.Sessions == nil:
+		return errors.New("Config.Sessions: got nil, expected the sessions (session.New)")
+	case c.Access == nil:
+		return errors.New("Config.Access: got nil, expected the tokens of the sessions (tokens.New)")
+	case c.Login == nil:
+		return errors.New("Config.Login: got nil, expected the application's check of a password")
+	case c.Limit.Limiter == nil:
+		return errors.New("Config.Limit.Limiter: got nil, expected a limiter (ratelimit.NewMemory, redislimit.New): a login without a limit is a hole")
+	case c.Limit.Field != "" && c.Limit.Field != "account":
+		return fmt.Errorf(`Config.Limit.Field: got %q, expected none, since a login's member is "account"`, c.Limit.Field)
+	}
+	if c.Bearer {
+		switch {
+		case c.CSRF != nil || !reflect.ValueOf(c.Jar).IsZero():
+			return errors.New("Config.Bearer: got CSRF or Jar too, expected neither: there are no cookies")
+		case c.Limit.Devices != nil:
+			return errors.New("Config.Limit.Devices: got some, expected nil with Bearer: a device is known by a cookie")
+		}
+		return nil
+	}
+	if _, err := c.CSRF.Token("any"); err != nil {
+		return fmt.Errorf("Config.CSRF: got one that makes no token, expected middleware.NewCSRF's (or Bearer, for no cookies): %w", err)
+	}
+	jar := c.Jar
+	jar.InsecureLoopback = false // that one is judged by a real request
+	if _, err := jar.Access(&http.Request{}); auth.CodeOf(err) != auth.CredentialsMissing {
+		return fmt.Errorf("Config.Jar: got one that contradicts itself: %w", err)
+	}
+	return nil
+}
+
+// private keeps every answer out of caches and frames: each belongs to one user.
+func (h *handler) private(next http.Handler) http.Handler {
+	vary := "Cookie"
+	if h.Bearer {
+		vary = "Authorization"
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		header := w.Header()
+		header.Set("Cache-Control", "no-store")
+		header.Set("X-Content-Type-Options", "nosniff")
+		header.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		header.Set("Referrer-Policy", "no-referrer")
+		header.Add("Vary", vary) // for a cache that no-store does not stop
+		next.ServeHTTP(w, r)
+	})
+}
+
+// require makes a middleware of a decision.
+func require(decide func(*http.Request) error) middleware.Middleware {
+	return func(next http.Handler) http.Handler {
+		return endpoint(func(w http.ResponseWriter, r *http.Request) error {
+			if err := decide(r); err != nil {
+				return err
+			}
+			next.ServeHTTP(w, r)
+			return nil
+		})
+	}
+}
+
+// isOwn lets on what a browser says to come from the application's own pages. A session that is proven by a
+// refresh cookie alone cannot be asked for its CSRF token, so that silence is refused too.
+func (h *handler) isOwn(r *http.Request) error {
+	if err := h.CSRF.CheckOrigin(r); err != nil {
+		return err
+	}
+	if len(r.Header["Origin"]) == 0 && len(r.Header["Sec-Fetch-Site"]) == 0 {
+		return fmt.Errorf("%w: neither Origin nor Sec-Fetch-Site; a program sends Origin, or has a handler with Bearer", auth.CSRFFailed)
+	}
+	return nil
+}
+
+// An endpoint answers a request, or returns what it is refused with; then it has written nothing.
+type endpoint func(w http.ResponseWriter, r *http.Request) error
+
+func (e endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if err := e(w, r); err != nil {
+		middleware.WriteError(w, r, err)
+	}
+}
