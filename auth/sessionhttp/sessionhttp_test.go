@@ -548,7 +548,7 @@ func TestLoginOutage(t *testing.T) {
 		w.users.fail(errOutage)
 		want(t, c.do("POST", "/login", annLogin), 503, "store_unavailable")
 		w.users.fail(auth.Busy)
-		for range 20 { // busy gives the try back
+		for range 6 { // busy gives the try back
 			want(t, c.do("POST", "/login", annLogin), 503, "busy")
 		}
 		w.users.fail(nil)
