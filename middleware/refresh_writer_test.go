@@ -66,7 +66,12 @@ func TestATK_S14_RefreshedAnswersAreNotStored(t *testing.T) {
 		"WriteString": {public(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "x") }), 200, both},
 		"Flush":       {public(func(w http.ResponseWriter, _ *http.Request) { w.(http.Flusher).Flush() }), 200, both},
 		"FlushError":  {public(func(w http.ResponseWriter, _ *http.Request) { _ = http.NewResponseController(w).Flush() }), 200, both},
-		"ReadFrom":    {public(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.Copy(w, strings.NewReader("x")) }), 200, both},
+		"ReadFrom": {public(func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = w.(io.ReaderFrom).ReadFrom(strings.NewReader("x"))
+		}), 200, both},
+		"past the writer": {http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.(interface{ Unwrap() http.ResponseWriter }).Unwrap().WriteHeader(201)
+		}), 201, both},
 		"ReadFrom nothing, then a change of mind": {public(func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = w.(io.ReaderFrom).ReadFrom(strings.NewReader(""))
 			w.Header().Set("Cache-Control", "public")
@@ -266,6 +271,25 @@ func TestRefreshedAnswerHijacked(t *testing.T) {
 			}
 		})
 	}
+	t.Run("another protocol", func(t *testing.T) {
+		const text = "RTSP/1.0 200 OK\r\n\r\n"
+		s := httptest.NewServer(refreshing(t, &fakeSessions{})(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			if conn, _, err := w.(http.Hijacker).Hijack(); err == nil {
+				_, _ = io.WriteString(conn, text)
+				_ = conn.Close()
+			}
+		})))
+		t.Cleanup(s.Close)
+		conn, err := net.Dial("tcp", s.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close() }()
+		_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n"+stale+"\r\n"+sameOrigin+"\r\n\r\n")
+		if got, err := io.ReadAll(conn); err != nil || string(got) != text {
+			t.Errorf("got %q, %v", got, err)
+		}
+	})
 	t.Run("after the header is gone", func(t *testing.T) {
 		s := httptest.NewServer(refreshing(t, &fakeSessions{})(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "5")
@@ -308,5 +332,16 @@ func TestRefreshedAnswerCopiedToPlainWriter(t *testing.T) {
 	})).ServeHTTP(w, request("GET", "/", stale, sameOrigin))
 	if w.Body.String() != "hello" || !slices.Equal(cookiesOf(w.Result().Header), both) {
 		t.Errorf("got %q, set %q", w.Body, cookiesOf(w.Result().Header))
+	}
+}
+
+// A handler that hands out a token itself, as a login does, is not overruled.
+func TestRefreshedAnswerWithATokenOfTheHandlers(t *testing.T) {
+	w := serve(refreshing(t, &fakeSessions{}, inHeader)(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X-Access-Token", "newer")
+		w.WriteHeader(http.StatusOK)
+	})), request("GET", "/", noAccess, sameOrigin))
+	if got := w.Result().Header["X-Access-Token"]; !slices.Equal(got, []string{"newer"}) {
+		t.Errorf("got %q", got)
 	}
 }
