@@ -24,7 +24,7 @@ func TestGarbage_ATK_D07(t *testing.T) {
 	S, I, V := "{dw}:S:"+row.ID, "{dw}:I:"+annHash, "{dw}:V:"+annHash
 	hset := func(key, field, value string) func() { return func() { server.Do("HSET", key, field, value) } }
 	other := func(key string) func() { return func() { server.Do("DEL", key); server.Do("SET", key, "x") } }
-	sessions := []string{"Rotate", "End", "EndBelow", "List"}
+	sessions := []string{"Rotate", "Rotate that ends", "End", "EndBelow", "List"}
 	all := append([]string{"Create", "Numbers", "Raise"}, sessions...)
 	for _, test := range []struct {
 		name  string
@@ -41,22 +41,24 @@ func TestGarbage_ATK_D07(t *testing.T) {
 		{"generation is hexadecimal", hset(S, "generation", "0x1"), sessions},
 		{"generation is too large to be exact", hset(S, "generation", "12345678901234567"), sessions},
 		{"version has a space", hset(S, "version", " 1"), sessions},
+		{"version begins with zeros", hset(S, "version", "001"), sessions},
 		{"until is infinite", hset(S, "until", "inf"), sessions},
 		{"idle end is not a number", hset(S, "idle_until", "nan"), sessions},
 		{"late is a word", hset(S, "late", "false"), sessions},
 		{"grace is a word", hset(S, "grace", "soon"), sessions},
-		{"index is a string", other(I), []string{"Create", "End", "EndBelow", "List"}},
+		{"index is a string", other(I), []string{"Create", "Rotate that ends", "End", "EndBelow", "List"}},
 		{"numbers are a string", other(V), []string{"Numbers", "Raise"}},
 		{"version of the subject is a word", hset(V, "version", "x"), []string{"Numbers", "Raise"}},
+		{"version of the subject begins with zeros", hset(V, "version", "01"), []string{"Numbers", "Raise"}},
 		{"version of the subject is missing", func() { server.Do("HDEL", V, "version") }, []string{"Numbers", "Raise"}},
 		{"version of the subject is at its end", hset(V, "version", "9223372036854775807"), []string{"Raise"}},
 		{"ended below the version to come", hset(V, "ended_below", "9"), []string{"Numbers"}},
 		{"epoch of another format", hset("{dw}:epoch", "fmt", "2"), all},
 		{"epoch is a string", other("{dw}:epoch"), all},
-		{"log is a string", other("{dw}:log"), []string{"End", "EndBelow"}},
+		{"log is a string", other("{dw}:log"), []string{"Rotate that ends", "End", "EndBelow"}},
 		{"minimum is a word", func() { server.Do("SET", "{dw}:v:"+annHash, "x") }, []string{"EndBelow"}},
 		{"nodes is a string", other("{dw}:nodes"), all},
-		{"nodes that answer from memory", hset("{dw}:nodes", "n", "1"), []string{"End", "EndBelow"}},
+		{"nodes that answer from memory", hset("{dw}:nodes", "n", "1"), []string{"Rotate that ends", "End", "EndBelow"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			keys := server.Do("KEYS", "*").([]any)

@@ -20,6 +20,11 @@ local names = {'owner', 'version', 'generation', 'from', 'grace', 'late', 'repla
 local digits = {version = 19, generation = 16, from = 16, late = 1, replaced = 1, idle = 15, created = 15, used = 15, idle_until = 15,
 	['until'] = 15}
 
+-- integer demands one spelling, since less compares texts.
+local function integer(v)
+	return v == '0' or string.find(v, '^[1-9]%d*$')
+end
+
 local function load(k)
 	local flat = redis.call('HGETALL', k)
 	if #flat == 0 then
@@ -31,7 +36,7 @@ local function load(k)
 	end
 	for _, name in ipairs(names) do
 		local v, most = row[name], digits[name]
-		if not v or most and (#v > most or not string.find(v, '^%d+$')) or name == 'grace' and not string.find(v, '^%d*$') then
+		if not v or most and (#v > most or not integer(v)) or name == 'grace' and not string.find(v, '^%d*$') then
 			error(redis.error_reply('DWFORMAT ' .. k .. ' has no readable ' .. name))
 		end
 	end
@@ -323,7 +328,7 @@ var numbersScript = redisrev.NewScript(`
 local n = redis.call('HMGET', KEYS[4], 'version', 'ended_below', 'except')
 if n[1] or n[2] or n[3] then
 	for i = 1, 2 do
-		if not n[i] or #n[i] > 19 or not string.find(n[i], '^%d+$') then
+		if not n[i] or #n[i] > 19 or not (n[i] == '0' or string.find(n[i], '^[1-9]%d*$')) then
 			error(redis.error_reply('DWFORMAT ' .. KEYS[4] .. ' has no readable numbers'))
 		end
 	end

@@ -213,3 +213,48 @@ func TestIndex_ATK_S13_DropsWhatIsOver(t *testing.T) {
 		t.Error("an empty index stays")
 	}
 }
+
+// between runs f before each command of a client.
+type between struct{ f func() }
+
+func (b between) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		b.f()
+		return next(ctx, cmd)
+	}
+}
+func (b between) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (b between) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+// A script may only touch the sessions that it was told of. Whoever logs in between the question and the ending is
+// asked about anew; when that never stops, nothing was ended, and the caller hears of it.
+func TestEndBelow_LoginsInBetween(t *testing.T) {
+	server := redistest.Start(t)
+	beside := open(t, server.Client())
+	client := server.Client()
+	logins, most := 0, 0
+	client.AddHook(between{f: func() {
+		if logins < most {
+			logins++
+			create(t, beside)
+		}
+	}})
+	s := open(t, client)
+	create(t, beside)
+	most = 3
+	ended, err := s.EndBelow(t.Context(), ann, 2, "")
+	if err != nil || len(ended) != 4 || logins != 3 {
+		t.Errorf("got %v, %v after %d logins, expected all 4", ended, err, logins)
+	}
+	most = 1000
+	ended, err = s.EndBelow(t.Context(), ann, 3, "")
+	if auth.CodeOf(err) != auth.StoreUnavailable || len(ended) > 0 || logins == most {
+		t.Errorf("got %v, %v after %d logins, expected store_unavailable", ended, err, logins)
+	}
+	most = 0
+	if rows, err := s.List(t.Context(), ann); err != nil || len(rows) != 20 {
+		t.Errorf("got %d rows, %v, expected the 20 that the limit leaves", len(rows), err)
+	}
+}
