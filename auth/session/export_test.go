@@ -27,11 +27,19 @@ func (s *Sessions) Seal(keyID, tenant, subject, id string, generation int64) (st
 
 // SealBody puts any body under a good MAC.
 func (s *Sessions) SealBody(body []byte) string {
-	keyID, key, err := s.keys.Derive("", s.issuer, usage)
+	keyID, _, err := s.keys.Derive("", s.issuer, usage)
 	if err != nil {
 		panic(err)
 	}
-	left := prefix + keyID + "." + b64.EncodeToString(body)
+	return s.SealText(prefix + keyID + "." + b64.EncodeToString(body))
+}
+
+// SealText puts the MAC of the current key behind any text.
+func (s *Sessions) SealText(left string) string {
+	_, key, err := s.keys.Derive("", s.issuer, usage)
+	if err != nil {
+		panic(err)
+	}
 	return left + "." + mac(key, left)
 }
 

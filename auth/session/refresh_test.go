@@ -219,6 +219,15 @@ func TestSTD_S05_Defaults(t *testing.T) {
 			}
 			ok(t, w.Logout(ctx, pair.Refresh))
 		}
+		// A second factor never lengthens what the configuration says.
+		w = setup(t, func(c *session.Config) { c.Life = session.Life{Idle: 30 * minute, Absolute: 8 * hour} })
+		p := ann(1)
+		p.Methods = []string{"pwd", "otp"}
+		pair := w.login(p)
+		rows, _ := w.List(ctx, "acme", "ann")
+		if time.Until(pair.RefreshUntil) != 30*minute || len(rows) != 1 || time.Until(rows[0].Until) != 8*hour {
+			t.Errorf("idle until %s, rows %+v", pair.RefreshUntil, rows)
+		}
 	})
 }
 

@@ -52,6 +52,9 @@ func garbage(w *world, good string) map[string]string {
 		"other bits at the end of the mac": respell(good), "standard alphabet": join(parts[0], parts[1], parts[2], strings.NewReplacer("-", "+", "_", "/").Replace(parts[3])+"+"),
 		"a body of another's": join("dwr1", parts[1], base64.RawURLEncoding.EncodeToString([]byte(text("acme")+text("bob")+text(id)+"\x01")), parts[3]),
 		// Authentic, for what it is worth: a key may serve another format one day.
+		"mac: another prefix":         w.SealText(join("dwr2", parts[1], parts[2])),
+		"mac: no key id":              w.SealText(join("dwr1", "", parts[2])),
+		"mac: over 1 KiB":             w.SealBody([]byte(text("acme") + text(strings.Repeat("x", 1<<10)) + text(id) + "\x01")),
 		"mac: empty body":             w.SealBody(nil),
 		"mac: a text longer than all": w.SealBody([]byte("\x04acme\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01")),
 		"mac: a length without end":   w.SealBody([]byte(strings.Repeat("\xff", 30))),

@@ -314,6 +314,12 @@ func idle(k *kit) {
 		k.Errorf("End found it alive: %v", ended)
 	}
 	k.wantAccess(row, math53, auth.TokenRevoked)
+
+	row = k.create(func(c *session.Creation) { c.Session.Idle = time.Millisecond })
+	k.until("idle", func() bool { return len(k.list(k.owner)) == 0 }) // nobody has touched the row since
+	if ended := k.end(k.owner, row.ID); len(ended) > 0 {
+		k.Errorf("End found it alive: %v", ended)
+	}
 }
 
 func absolute(k *kit) {
