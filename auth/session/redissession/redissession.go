@@ -10,7 +10,7 @@
 //
 //	~{dw}:* -@all +eval +evalsha +info +time +get +set +del +hmget +hset +hget +hgetall +hincrby +zadd +zrem +zrange +pexpireat +xadd
 //
-// A session takes about 1.6 KB of Redis; a third of it where hash-max-listpack-value is 512, since a browser's user
+// A session takes about 1.8 KB of Redis; a third of it where hash-max-listpack-value is 512, since a browser's user
 // agent is longer than the default of 64.
 //
 // Sessions end as durably as Redis stores: a Redis that comes back from an older snapshot can bring back a
