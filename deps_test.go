@@ -27,6 +27,7 @@ var mayImport = map[string][]string{
 	"auth":                      {},
 	"auth/session":              {"auth", "tokens", "revocation", "github.com/mileusna/useragent"},
 	"auth/session/redissession": {"auth", "auth/session", "revocation", "revocation/redisrev", "github.com/redis/go-redis/v9"},
+	"auth/sessionhttp":          {"auth", "auth/session", "cookies", "middleware", "github.com/go-json-experiment/json"},
 	"auth/storetest":            {"auth", "auth/session"},
 	"auth/password":             {"auth", "golang.org/x/crypto", "golang.org/x/text"},
 	"cookies":                   {"auth"},

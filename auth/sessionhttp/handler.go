@@ -192,10 +192,13 @@ func (h *handler) list(w http.ResponseWriter, r *http.Request) error {
 	list := make([]listed, len(rows))
 	for i, s := range rows {
 		list[i] = listed{s.ID, s.ID == p.Session, s.Device, s.Client.Addr, s.Methods,
-			s.Created.UTC(), s.Used.UTC(), s.IdleUntil.UTC(), s.Until.UTC()}
+			second(s.Created), second(s.Used), second(s.IdleUntil), second(s.Until)}
 	}
 	return write(w, map[string][]listed{"sessions": list})
 }
+
+// second is a time as people read it; stores differ in what they keep below that.
+func second(t time.Time) time.Time { return t.UTC().Truncate(time.Second) }
 
 func (h *handler) endAll(w http.ResponseWriter, r *http.Request) error {
 	p, err := principal(r.Context())
