@@ -36,15 +36,19 @@ func TestMemory_ATK_L08_Exact(t *testing.T) {
 		m := ratelimit.NewMemory(0)
 		c := ratelimit.Cost{Key: "a", Rate: ratelimit.Rate{N: 3, Per: time.Second}}
 		limittest.Count(t, m, 3, c)
+		start := time.Now()
 		for range 10 {
 			d := limittest.Want(t, m, false, 0, c)
-			time.Sleep(d.RetryAfter - 1)
-			if d := limittest.Want(t, m, false, 0, c); d.RetryAfter != 1 {
+			time.Sleep(d.RetryAfter - time.Nanosecond)
+			if d := limittest.Want(t, m, false, 0, c); d.RetryAfter != time.Nanosecond {
 				t.Errorf("a nanosecond before: got %+v", d)
 			}
-			time.Sleep(1)
-			d = limittest.Want(t, m, true, 0, c)
+			time.Sleep(time.Nanosecond)
+			limittest.Want(t, m, true, 0, c)
 			limittest.Want(t, m, false, 0, c)
+		}
+		if took := time.Since(start); took < 10*time.Second/3 || took > 10*time.Second/3+10*time.Microsecond {
+			t.Errorf("10 more took %v, want 3.33 s and no less", took)
 		}
 		d := limittest.Want(t, m, false, 0, c)
 		time.Sleep(d.Reset)
@@ -112,6 +116,26 @@ func TestMemory_FloodForgetsNothing(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Where all places are taken by budgets that are used up, they keep them, and new keys share what is left
+// of a budget instead of being shut out.
+func TestMemory_FullHouse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := ratelimit.NewMemory(1)
+		cost := func(i int) ratelimit.Cost { return ratelimit.Cost{Key: fmt.Sprint(i), Rate: login} }
+		for i := range 15 {
+			limittest.Count(t, m, 5, cost(i))
+		}
+		for i := range 4 {
+			limittest.Want(t, m, true, 4-i, cost(100+i))
+		}
+		for i := range 15 {
+			limittest.Want(t, m, false, 0, cost(i))
+		}
+		time.Sleep(login.Per)
+		limittest.Want(t, m, true, 4, cost(200))
+	})
 }
 
 // With fewer keys than it was made for, hardly anybody notices the others.

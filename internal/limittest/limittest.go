@@ -314,11 +314,13 @@ func tightest(t *testing.T, l ratelimit.Limiter, _ Pass) {
 	if d := Want(t, l, true, 0, hour, day); d.Cost != hour {
 		t.Errorf("as little left of both: got %+v, want the first", d)
 	}
-	d := Want(t, l, false, 0, hour, day)
-	if d.Cost != day {
-		t.Errorf("both refuse: got %+v, want the one with the longest wait", d)
+	for _, costs := range [][]ratelimit.Cost{{hour, day}, {day, hour}} {
+		d := Want(t, l, false, 0, costs...)
+		if d.Cost != day {
+			t.Errorf("both refuse: got %+v, want the one with the longest wait", d)
+		}
+		about(t, "RetryAfter", d.RetryAfter, 6*time.Hour)
 	}
-	about(t, "RetryAfter", d.RetryAfter, 6*time.Hour)
 }
 
 func hidden(t *testing.T, l ratelimit.Limiter, _ Pass) {

@@ -1,0 +1,254 @@
+// Package redisguard is what the kit's stores in Redis share: a caller's go-redis client under deadlines
+// that hold, and names of keys.
+//
+// It does not own scripts, formats, or what a missing answer means.
+package redisguard
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+const (
+	inFlight  = 256 // commands under way at once: more than a pool's connections, less than a pile
+	allowance = 8   // answers missed in a row before the breaker opens
+)
+
+// ErrMissed is in the chain of errors that say that Redis did not answer in time, or was not asked since
+// it had not answered before.
+var ErrMissed = errors.New("no answer in time")
+
+// A Guard gives a command a deadline that holds. go-redis keeps the socket timeouts of its options
+// unless ContextTimeoutEnabled is set there, dials and retries beyond them, and the options are the
+// caller's; so the command runs in a goroutine, which is left behind at the deadline and ends by the client's
+// timeouts. A *redis.Client with ContextTimeoutEnabled keeps a deadline itself, in the caller's
+// goroutine, and is spared the price of waking another: a third of a round trip.
+//
+// A Redis that does not answer would pile them up. Two bounds stand against that: so many commands
+// under way at once, and a breaker. After so many missed answers in a row it refuses at
+// once for as long as a deadline, then lets one command try; an answer in time closes it.
+//
+// Only the command tells the breaker, never the caller's patience: clients that hang up can
+// neither open it nor keep it open.
+type Guard struct {
+	client  redis.UniversalClient
+	direct  bool // the client keeps deadlines itself
+	tag     string
+	timeout time.Duration
+	slots   chan struct{}
+
+	mu     sync.Mutex
+	missed int       // answers missed in a row
+	trying bool      // a command is under way that will say whether Redis is back
+	rested time.Time // when the next one may try
+	window *window   // of the commands that begin now
+	renew  time.Time // when it is time for another
+}
+
+// New returns the guard of a client. owner is the package that errors name; prefix "" is "dw", timeout 0
+// is 500 ms. A *redis.Ring is refused: its shards would be several truths.
+func New(owner string, client redis.UniversalClient, prefix string, timeout time.Duration) (*Guard, error) {
+	direct := false
+	switch c := client.(type) {
+	case nil:
+		return nil, errors.New(owner + ": Config.Client: got nil, expected a *redis.Client or *redis.ClusterClient")
+	case *redis.Ring:
+		return nil, errors.New(owner + ": Config.Client: got a *redis.Ring, whose shards would be several truths, expected a *redis.Client or *redis.ClusterClient")
+	case *redis.Client:
+		if c == nil {
+			return nil, errors.New(owner + ": Config.Client: got a nil *redis.Client, expected an open one")
+		}
+		direct = c.Options().ContextTimeoutEnabled
+	case *redis.ClusterClient:
+		if c == nil {
+			return nil, errors.New(owner + ": Config.Client: got a nil *redis.ClusterClient, expected an open one")
+		}
+	}
+	if prefix == "" {
+		prefix = "dw"
+	}
+	if len(prefix) > 64 || strings.ContainsFunc(prefix, func(r rune) bool {
+		return r <= ' ' || r > '~' || strings.ContainsRune(`{}*?[]\`, r)
+	}) {
+		return nil, fmt.Errorf(`%s: Config.Prefix: got %.80q, expected 1 to 64 printable ASCII characters without space and {}*?[]\`, owner, prefix)
+	}
+	if timeout == 0 {
+		timeout = 500 * time.Millisecond
+	}
+	if timeout < time.Millisecond || timeout > 10*time.Second {
+		return nil, fmt.Errorf("%s: Config.Timeout: got %v, expected 1ms to 10s, or 0 for 500ms", owner, timeout)
+	}
+	return &Guard{client: client, direct: direct, tag: "{" + prefix + "}:", timeout: timeout, slots: make(chan struct{}, inFlight)}, nil
+}
+
+// Tag is what every key begins with: the prefix as a hash tag, so that all of them are in one slot of a
+// Cluster, and a colon.
+func (g *Guard) Tag() string { return g.tag }
+
+// Hash names what a client may have chosen: the first 22 characters, 132 bits, of the base64url of a
+// SHA-256 over the parts, each behind its length as 8 bytes, big endian.
+func Hash(parts ...string) string {
+	buf := make([]byte, 0, 256)
+	for _, p := range parts {
+		buf = append(binary.BigEndian.AppendUint64(buf, uint64(len(p))), p...)
+	}
+	sum := sha256.Sum256(buf)
+	return base64.RawURLEncoding.EncodeToString(sum[:])[:22]
+}
+
+// Run runs a script and returns its reply, or an error at the guard's deadline or, if that comes first, at
+// ctx's. The script does not end with ctx, as go-redis would close the connection of a caller that
+// hangs up: after an error it may have run, be running or run later.
+func (g *Guard) Run(ctx context.Context, s *redis.Script, keys []string, args ...any) ([]any, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	w, err := g.begin()
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case g.slots <- struct{}{}:
+	case <-w.over:
+		return nil, fmt.Errorf("%w: %d commands are under way for %v", ErrMissed, inFlight, g.timeout)
+	case <-ctx.Done():
+		g.withdraw(w)
+		return nil, ctx.Err()
+	}
+	if end, ok := ctx.Deadline(); g.direct && !(ok && end.Before(w.end)) {
+		a := g.call(patience{ctx, w}, s, keys, args)
+		return a.value, a.err
+	}
+	done := make(chan answer, 1)
+	go func() { done <- g.call(patience{ctx, w}, s, keys, args) }()
+	select {
+	case a := <-done:
+		return a.value, a.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-w.over:
+		return nil, fmt.Errorf("%w: waited for %v", ErrMissed, g.timeout)
+	}
+}
+
+type answer struct {
+	value []any
+	err   error
+}
+
+// call runs the script and tells how it ended. It turns a panic, for example in a client's hook, into an
+// error: in a goroutine of its own it would end the process, not just the request.
+func (g *Guard) call(ctx patience, s *redis.Script, keys []string, args []any) (a answer) {
+	defer func() {
+		if r := recover(); r != nil {
+			a = answer{err: fmt.Errorf("%w: the client panicked: %v", ErrMissed, r)}
+		}
+		<-g.slots
+		g.end(ctx.window, answered(a.err))
+	}()
+	a.value, a.err = s.Run(ctx, g.client, keys, args...).Slice()
+	if !answered(a.err) {
+		a.err = fmt.Errorf("%w: %w", ErrMissed, a.err)
+	}
+	return a
+}
+
+// answered says whether Redis has spoken, be it to refuse.
+func answered(err error) bool {
+	var refusal redis.Error
+	return err == nil || errors.As(err, &refusal)
+}
+
+// A window is a deadline of commands that begin within a quarter of it, so that not each sets a timer.
+type window struct {
+	end   time.Time
+	over  chan struct{}
+	under int // commands under way
+}
+
+// patience is a context with the values of a caller's, for tracing, and the deadline of a window.
+type patience struct {
+	context.Context
+	window *window
+}
+
+func (p patience) Deadline() (time.Time, bool) { return p.window.end, true }
+func (p patience) Done() <-chan struct{}       { return p.window.over }
+func (p patience) Err() error {
+	select {
+	case <-p.window.over:
+		return context.DeadlineExceeded
+	default:
+		return nil
+	}
+}
+
+// begin returns the window of a command that begins now, or why Redis is not to be asked.
+func (g *Guard) begin() (*window, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := time.Now()
+	if g.missed >= allowance {
+		if g.trying || now.Before(g.rested) {
+			return nil, fmt.Errorf("%w, %d times in a row: not asked", ErrMissed, g.missed)
+		}
+		g.trying = true
+	}
+	if !now.Before(g.renew) {
+		w := &window{end: now.Add(g.timeout), over: make(chan struct{})}
+		time.AfterFunc(g.timeout, func() { g.close(w) })
+		g.window, g.renew = w, now.Add(g.timeout/4)
+	}
+	g.window.under++
+	return g.window, nil
+}
+
+// end is for a command that has ended. One that is late has been counted.
+func (g *Guard) end(w *window, answered bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if w.under > 0 {
+		w.under--
+		g.told(answered)
+	}
+}
+
+// withdraw is for a command that never began.
+func (g *Guard) withdraw(w *window) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if w.under > 0 {
+		w.under--
+		g.trying = false
+	}
+}
+
+// close ends a window: what is still under way has missed it.
+func (g *Guard) close(w *window) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for ; w.under > 0; w.under-- {
+		g.told(false)
+	}
+	close(w.over)
+}
+
+// told tells the breaker how a command ended.
+func (g *Guard) told(answered bool) {
+	g.trying = false
+	if answered {
+		g.missed = 0
+		return
+	}
+	g.missed++
+	g.rested = time.Now().Add(g.timeout)
+}
