@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -72,6 +73,24 @@ func TestFirstProgram(t *testing.T) {
 		return
 	}
 	t.Error("README.md has no program")
+}
+
+// TestSecurityNamesTests holds docs/security.md to the truth: each test that it names is one of ours.
+func TestSecurityNamesTests(t *testing.T) {
+	text, err := os.ReadFile("docs/security.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sources := strings.Join(goFiles(t), "")
+	names := regexp.MustCompile("`Test[A-Za-z0-9_]+`").FindAllString(string(text), -1)
+	if len(names) < 30 {
+		t.Errorf("only %d tests are named", len(names))
+	}
+	for _, name := range names {
+		if !strings.Contains(sources, "func "+strings.Trim(name, "`")+"(t ") {
+			t.Errorf("there is no test %s", name)
+		}
+	}
 }
 
 // overlaid is the folder, in the go command's eyes only, that holds a snippet.

@@ -8,10 +8,11 @@ import (
 
 	"github.com/doorward/doorward/auth"
 	"github.com/doorward/doorward/auth/password"
+	"github.com/doorward/doorward/auth/session"
 )
 
-// users is the application's own table. A real one stands in a database; what matters is that the
-// password's hash and the version are read together.
+// users is the application's own table, and the session.Subjects of the kit. A real one stands in a database;
+// what matters is that the password's hash and the version are read together.
 type users struct {
 	hasher *password.Hasher
 	mu     sync.Mutex
@@ -21,7 +22,7 @@ type users struct {
 type user struct {
 	hash    string
 	roles   []string
-	version int64
+	numbers session.Numbers // three columns: version, ended_below, except
 }
 
 // demoUsers makes two users with fresh passwords, and the text that tells them.
@@ -40,9 +41,9 @@ func demoUsers() (u *users, hint string, err error) {
 		if err := u.add(d.name, pw, d.roles...); err != nil {
 			return nil, "", err
 		}
-		hint += fmt.Sprintf("  TOKEN=$(curl -s %%[1]s/login --json '{\"account\":\"%s\",\"password\":\"%s\"}' | sed 's/.*\"access_token\":\"\\([^\"]*\\).*/\\1/')\n", d.name, pw)
+		hint += fmt.Sprintf("  TOKENS=$(curl -s %%[1]s/token/login --json '{\"account\":\"%s\",\"password\":\"%s\"}')\n", d.name, pw)
 	}
-	hint += "\n  curl -i -H \"Authorization: Bearer $TOKEN\" %[1]s/me\n\n"
+	hint += "\n  TOKEN=$(echo \"$TOKENS\" | sed 's/.*\"access_token\":\"\\([^\"]*\\).*/\\1/')\n  curl -i -H \"Authorization: Bearer $TOKEN\" %[1]s/me\n\n"
 	return u, hint, nil
 }
 
@@ -53,27 +54,48 @@ func (u *users) add(name, pw string, roles ...string) error {
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.rows[name] = &user{hash: hash, roles: roles, version: 1}
+	u.rows[name] = &user{hash: hash, roles: roles, numbers: session.Numbers{Version: 1}}
 	return nil
 }
 
 // login proves a user by password. An unknown user costs the same hash and gets the same answer.
 func (u *users) login(ctx context.Context, name, pw string) (*auth.Principal, error) {
-	u.mu.Lock()
-	var row user
-	if r := u.rows[name]; r != nil {
-		row = *r
-	}
-	u.mu.Unlock()
+	row, _ := u.read(name)
 	if _, err := u.hasher.Verify(ctx, row.hash, pw); err != nil {
 		return nil, err
 	}
-	return &auth.Principal{Subject: name, Version: row.version, Roles: row.roles, Methods: []string{"pwd"}}, nil
+	return &auth.Principal{Subject: name, Version: row.numbers.Version, Methods: []string{"pwd"}}, nil
 }
 
-func (u *users) raiseVersion(name string) int64 {
+// Load says what holds for a user today: at a login, and at every refresh.
+func (u *users) Load(_ context.Context, _, name string) (session.Subject, error) {
+	row, ok := u.read(name)
+	if !ok {
+		return session.Subject{}, auth.LoginFailed
+	}
+	return session.Subject{Roles: row.roles, Numbers: row.numbers}, nil
+}
+
+// Raise makes the tokens of a user stale; with end it ends the sessions too, but for one.
+func (u *users) Raise(_ context.Context, _, name string, end bool, except string) (int64, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.rows[name].version++
-	return u.rows[name].version
+	row := u.rows[name]
+	if row == nil {
+		return 0, auth.LoginFailed
+	}
+	row.numbers.Version++
+	if end {
+		row.numbers.EndedBelow, row.numbers.Except = row.numbers.Version, except
+	}
+	return row.numbers.Version, nil
+}
+
+func (u *users) read(name string) (user, bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if row := u.rows[name]; row != nil {
+		return *row, true
+	}
+	return user{}, false
 }

@@ -1,25 +1,42 @@
-// The session lives in a cookie that no script can read. Every answer to a safe request hands out the
-// session's CSRF token; an unsafe request shows it.
+// Both tokens live in cookies that no script can read, and the server refreshes them by itself. All that the page
+// keeps is the session's CSRF token: answers hand it out, and an unsafe request shows it.
 "use strict";
 let csrf = "";
 
-async function call(method, path, body) {
+async function send(method, path, body) {
   const headers = {};
   if (body) headers["Content-Type"] = "application/json";
   if (method !== "GET" && csrf) headers["X-CSRF-Token"] = csrf;
   const res = await fetch(path, { method, headers, body: body && JSON.stringify(body) });
   csrf = res.headers.get("X-CSRF-Token") || csrf;
-  let text = await res.text();
-  if (path === "login" && res.ok) text = "logged in"; // the token in the body is for programs
-  document.querySelector("#answer").textContent = res.status + " " + text;
+  return res;
+}
+
+async function call(method, path, body) {
+  const res = await send(method, path, body);
+  document.querySelector("#answer").textContent = res.status + " " + await res.text();
+  await list();
+}
+
+// list shows the sessions. What stands in one came from a browser, so that it is only ever put in as text.
+async function list() {
+  const res = await send("GET", "auth/sessions");
+  const sessions = res.ok ? (await res.json()).sessions : [];
+  document.querySelector("#sessions").replaceChildren(...sessions.map((s) => {
+    const item = document.createElement("li"), end = document.createElement("button");
+    item.textContent = s.device + ", " + s.address + ", last used " + new Date(s.last_used).toLocaleString() + (s.current ? " (this one) " : " ");
+    end.textContent = "End";
+    end.dataset.call = "DELETE auth/sessions/" + s.id;
+    item.append(end);
+    return item;
+  }));
 }
 
 document.querySelector("#login").addEventListener("submit", (e) => {
   e.preventDefault();
-  call("POST", "login", Object.fromEntries(new FormData(e.target)));
+  call("POST", "auth/login", Object.fromEntries(new FormData(e.target)));
 });
-document.querySelector("#buttons").addEventListener("click", (e) => {
-  const { get, post } = e.target.dataset;
-  if (get) call("GET", get);
-  if (post) call("POST", post);
+document.addEventListener("click", (e) => {
+  if (e.target.dataset.call) call(...e.target.dataset.call.split(" "));
 });
+list();
