@@ -154,6 +154,8 @@ func field(t testing.TB, text, name, first, second string) (a, b int64) {
 func FuzzHeader(f *testing.F) {
 	f.Add("login", true, 5, int64(15*time.Minute), 3, int64(time.Minute), int64(0))
 	f.Add("a\"b\\c\r\nSet-Cookie: x=1\x00é\xff", false, 1, int64(time.Second), 0, int64(time.Hour), int64(-5))
+	f.Add("less than none", true, 5, int64(time.Minute), -1, int64(time.Hour), int64(0))
+	f.Add("more than all", true, 5, int64(time.Minute), 9, int64(0), int64(0))
 	f.Add("", false, math.MaxInt, int64(math.MaxInt64), -1, int64(math.MinInt64), int64(math.MaxInt64))
 	f.Add("x", false, 1_000_000_000, int64(366*24*time.Hour), 1_000_000_000, int64(math.MaxInt64), int64(math.MaxInt64))
 	f.Fuzz(func(t *testing.T, name string, ok bool, n int, per int64, remaining int, reset, after int64) {
