@@ -2,6 +2,7 @@ package sessionhttp
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"net/http"
@@ -57,14 +58,23 @@ func (h *handler) leave(r *http.Request, p *auth.Principal) {
 	}
 }
 
-// refused tells the observer, and gives an outage of the users table its code.
+// refused tells the observer, and gives the client one of two answers. Whatever says more than "no" of an
+// account is "no": a users table whose own errors came through would tell which accounts exist (ATK-L01).
 func (h *handler) refused(r *http.Request, err error) error {
 	name, outcome := "login", string(auth.CodeOf(err))
-	if auth.CodeOf(err) == auth.Internal {
-		err = fmt.Errorf("%w: sessionhttp: Login: %w", auth.StoreUnavailable, err)
-	}
-	if auth.CodeOf(err) == auth.StoreUnavailable {
+	switch auth.CodeOf(err) {
+	case auth.LoginFailed, auth.Busy, auth.RateLimited:
+	case auth.StoreUnavailable:
 		name, outcome = "outage", "login"
+	case auth.Internal:
+		// The one error without a code that is no outage: a query for an account that found none.
+		if errors.Is(err, sql.ErrNoRows) {
+			outcome, err = string(auth.LoginFailed), fmt.Errorf("%w: sessionhttp: Login: %w", auth.LoginFailed, err)
+			break
+		}
+		name, outcome, err = "outage", "login", fmt.Errorf("%w: sessionhttp: Login: %w", auth.StoreUnavailable, err)
+	default:
+		err = fmt.Errorf("%w: sessionhttp: Login: %v", auth.LoginFailed, err) // without %w: its headers and fields would tell as well
 	}
 	h.Observe(r.Context(), auth.Event{Name: name, Outcome: outcome, Time: time.Now(), Client: auth.ClientOf(r), Err: err})
 	return err

@@ -30,7 +30,8 @@ type Config struct {
 	// Login checks a password. Of the principal that it returns session.Sessions.Start says what is needed; above
 	// all a Version that was read together with the password's hash. auth.LoginFailed says no, the same for an
 	// unknown account, a wrong password and a blocked user, each after the same work (see package password).
-	// auth.Busy says that the password was not looked at. An error without a code is an outage, 503.
+	// auth.Busy says that the password was not looked at. An error without a code is an outage, 503, but for
+	// sql.ErrNoRows, which is a no; so is any other code, since the client must not learn more.
 	Login func(ctx context.Context, account, password string) (*auth.Principal, error)
 
 	// Limit bounds the tries at logins. Its Field stays empty, since the member is "account". Where its Observe is

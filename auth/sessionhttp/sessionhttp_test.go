@@ -1,6 +1,8 @@
 package sessionhttp_test
 
 import (
+	"database/sql"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -555,6 +557,29 @@ func TestLoginOutage(t *testing.T) {
 		c.login("acme/ann")
 		if got := w.told(); got[0] != "outage login" || got[1] != "login busy" {
 			t.Errorf("events: got %q", got)
+		}
+	})
+}
+
+// ATK-L01, STD-R09: whatever a users table says of an account but "busy" and "down" is the one answer "no".
+func TestATK_L01_LoginErrorsTellNothing(t *testing.T) {
+	both(t, func(t *testing.T, w *world, c *client) {
+		var first string
+		for _, err := range []error{
+			auth.LoginFailed, fmt.Errorf("query: %w", sql.ErrNoRows), auth.NotFound, auth.RoleMissing, auth.TokenInvalid, auth.CredentialsMissing, auth.ValidationFailed,
+		} {
+			w.users.fail(err)
+			res := c.do("POST", "/login", annLogin)
+			want(t, res, 401, "login_failed")
+			challenge := res.Header().Get("WWW-Authenticate")
+			if first == "" {
+				first = challenge
+			}
+			if challenge != first {
+				t.Errorf("%v: got the challenge %q, others get %q", err, challenge, first)
+			}
+			w.users.fail(nil)
+			c.login("acme/ann") // a success gives the tries back
 		}
 	})
 }
