@@ -138,6 +138,7 @@ func newStores() (session.Store, ratelimit.Limiter, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("REDIS_URL: %w", err)
 	}
+	options.ContextTimeoutEnabled = true // deadlines without a goroutine for each command
 	client := redis.NewClient(options)
 	list, err := redisrev.New(redisrev.Config{Client: client})
 	if err != nil {
