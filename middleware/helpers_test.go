@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/hkdf"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -37,7 +38,18 @@ func (stub) Verify(_ context.Context, credential string) (*auth.Principal, error
 			Roles: []string{"user", "admin"}, Competencies: []string{"read", "write"},
 		}, nil
 	}
+	switch { // as of does it
+	case strings.HasSuffix(credential, ".expired"):
+		return nil, fmt.Errorf("%w: at noon", auth.TokenExpired)
+	case strings.HasSuffix(credential, ".revoked"):
+		return nil, auth.TokenRevoked
+	}
 	return nil, fmt.Errorf("%w: no such credential", auth.TokenInvalid)
+}
+
+// of is a token in the form of a JWT that names a session and is refused as fate says.
+func of(session, fate string) string {
+	return "e30." + base64.RawURLEncoding.EncodeToString([]byte(`{"sub":"x","sid":"`+session+`"}`)) + "." + fate
 }
 
 func readCookie(r *http.Request) (string, error) {

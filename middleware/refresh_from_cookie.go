@@ -32,7 +32,8 @@ type Refresh struct {
 
 	// InHeader is for pages that keep the access token in memory and send it in Authorization: Bearer. A new
 	// one comes in the X-Access-Token header of the answer. Only requests that a script can read the answer of
-	// rotate then; for all others a principal is lent.
+	// rotate then; for all others a principal is lent. A token that does not hold any more is replaced by one of the
+	// same session alone (its sid): where another tab has logged somebody else in, the guard refuses it.
 	InHeader bool
 }
 
@@ -180,8 +181,10 @@ func isEnd(err error) bool {
 	return false
 }
 
-// renewed puts the pair into the request and, if it was rotated, into the answer.
+// renewed puts the pair into the request and, if it was rotated, into the answer. The page of one session gets nothing
+// of another: neither the access token nor an answer for it, only the cookie, which is the browser's.
 func (f *cookieRefresh) renewed(r *http.Request, pair *auth.Pair, may permission, try *attempt) (*http.Request, *owed, error) {
+	toPage := f.InHeader && (try.was == auth.CredentialsMissing || isOfSession(r.Header.Get("Authorization"), pair.Session))
 	set := headerOnly{}
 	var err error
 	switch {
@@ -200,7 +203,7 @@ func (f *cookieRefresh) renewed(r *http.Request, pair *auth.Pair, may permission
 	if err := replaceCookies(forward.Header, set["Set-Cookie"], may == rotate); err != nil {
 		return nil, nil, err
 	}
-	if f.InHeader {
+	if toPage {
 		forward.Header["Authorization"] = []string{"Bearer " + pair.Access}
 		try.ambient = true
 	}
@@ -208,7 +211,7 @@ func (f *cookieRefresh) renewed(r *http.Request, pair *auth.Pair, may permission
 		return forward, nil, nil
 	}
 	o := &owed{cookies: set["Set-Cookie"]}
-	if f.InHeader {
+	if toPage {
 		o.access = pair.Access
 	}
 	return forward, o, nil

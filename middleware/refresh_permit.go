@@ -1,11 +1,14 @@
 package middleware
 
 import (
+	"encoding/base64"
 	"fmt"
 	"net/http"
 	"net/textproto"
 	"slices"
 	"strings"
+
+	"github.com/go-json-experiment/json"
 
 	"github.com/doorward/doorward/cookies"
 )
@@ -76,6 +79,24 @@ func isReadable(r *http.Request) bool {
 func says(r *http.Request, name, word string) bool {
 	values := r.Header[name]
 	return len(values) == 1 && values[0] == word
+}
+
+// isOfSession says whether a JWT that was shown and refused names this session. It is read without a look at the
+// signature, as a hint: what it says can only keep a new token from a page, never give anybody another's. A JWT
+// that cannot be read names none.
+func isOfSession(authorization, session string) bool {
+	parts := strings.Split(authorization, ".")
+	if len(parts) != 3 || session == "" {
+		return false
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		return false
+	}
+	var claims struct {
+		Session string `json:"sid"`
+	}
+	return json.Unmarshal(payload, &claims) == nil && claims.Session == session
 }
 
 // refreshPolicy is the jar's refresh cookie alone. A test holds it to what Jar sets.

@@ -210,6 +210,31 @@ func TestRefreshFromCookieSessionsInHeader(t *testing.T) {
 	})
 }
 
+// Two users in two tabs of one browser: the page of the first one neither acts as the second nor reads his data.
+func TestRefreshFromCookieSessionsTwoUsers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, inHeader)
+		ann := h.login()
+		delete(ann.cookies, "__Host-access")
+		shown := "Authorization: Bearer " + ann.wants("/me", "", "ann user").Header().Get("X-Access-Token")
+		pair, err := h.Start(t.Context(), &auth.Principal{Subject: "bob"}, auth.Client{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ann.cookies["__Host-refresh"] = pair.Refresh
+		for range 3 {
+			time.Sleep(past)
+			before := ann.cookies["__Host-refresh"]
+			w := ann.wants("/me", auth.TokenExpired, "", shown)
+			if w.Header().Get("X-Access-Token") != "" || ann.cookies["__Host-refresh"] == before {
+				t.Errorf("got %v", w.Header())
+			}
+			want(t, ann.send("POST", "/me", sameOrigin, shown, "X-CSRF-Token: "+token(t, h.csrf, pair.Session)), auth.TokenExpired)
+		}
+		ann.wants("/me", "", "bob user") // a page that shows no token has none to be mixed with
+	})
+}
+
 // ATK-S02: ten requests of one page with the same stale pair all succeed, and end with the same refresh cookie
 // whatever answer comes last; every access cookie is good.
 func TestATK_S02_TenAtOnce(t *testing.T) {

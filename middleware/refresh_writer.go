@@ -22,14 +22,31 @@ var sharedCaches = []string{"Expires", "Cdn-Cache-Control", "Surrogate-Control",
 // put adds what h lacks. A cookie of the same name stays: a login behind us has set the newer one. It may be called
 // again, as handlers replace headers: http.FileServer drops Cache-Control from a 404, http.TimeoutHandler
 // overwrites Set-Cookie.
+//
+// A handler that sets such a cookie itself has changed who is logged in, or ended it. The access token of the session
+// before that must not go to the page beside it: the page would act as one user, and be refreshed as another.
 func (o *owed) put(h http.Header) {
+	replaced := false
 	for _, line := range o.cookies {
 		name, _, _ := strings.Cut(line, "=")
-		if !slices.ContainsFunc(h["Set-Cookie"], func(s string) bool { return strings.HasPrefix(s, name+"=") }) {
+		theirs, ours := false, false
+		for _, s := range h["Set-Cookie"] {
+			ours = ours || s == line
+			theirs = theirs || s != line && strings.HasPrefix(s, name+"=")
+		}
+		if !theirs && !ours {
 			h["Set-Cookie"] = append(h["Set-Cookie"], line)
 		}
+		replaced = replaced || theirs
 	}
-	if o.access != "" && len(h[accessHeader]) == 0 {
+	switch {
+	case o.access == "":
+	case replaced:
+		h[accessHeader] = slices.DeleteFunc(h[accessHeader], func(s string) bool { return s == o.access })
+		if len(h[accessHeader]) == 0 {
+			delete(h, accessHeader)
+		}
+	case len(h[accessHeader]) == 0:
 		h[accessHeader] = []string{o.access}
 	}
 	h["Cache-Control"] = noStore
