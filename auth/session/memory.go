@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -90,7 +91,7 @@ func (m *Memory) makeRoom(ctx context.Context, o Owner, most int, now time.Time)
 			live = append(live, row)
 		}
 	}
-	slices.SortFunc(live, func(a, b *Session) int { return a.Until.Compare(b.Until) })
+	slices.SortFunc(live, func(a, b *Session) int { return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.ID, b.ID)) })
 	for ; len(live) > most; live = live[1:] {
 		if err := m.end(ctx, live[0]); err != nil {
 			return ended, err

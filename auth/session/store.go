@@ -30,8 +30,10 @@ type Store interface {
 	//
 	// An id that is already there is an error and changes nothing. Created sets Generation 1, From 1, the times
 	// from the store's clock, no GraceUntil. It marks the row c.Replaces as Replaced, to be forgotten after
-	// c.Grace, and puts it on the list. Then, of the owner's live rows that are not Replaced, those with the
-	// earliest Until are ended until c.Max are left; the new one stays. Result.Ended names them, without c.Replaces.
+	// c.Grace, and puts it on the list. Then, of the owner's live rows that are not Replaced, the oldest (by
+	// Created, then by ID) are ended until c.Max are left; the new one stays. When a row would end by itself does
+	// not count: a strong login, which is short, must not go before an older weak one. Result.Ended names them,
+	// without c.Replaces.
 	Create(ctx context.Context, c Creation) (Result, error)
 
 	// Rotate judges the presented generation by the table at [Rotation.Judge], and does what it says.

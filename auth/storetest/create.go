@@ -65,16 +65,19 @@ func createTwice(k *kit) {
 func maximum(k *kit) {
 	three := func(c *session.Creation) { c.Max = 3 }
 	first := k.create(three, func(c *session.Creation) { c.Absolute = 4 * long }) // begun first, ends last
-	second := k.create(three)
+	k.later(first)
+	second := k.create(three) // ends first
+	k.later(second)
 	third := k.create(three, func(c *session.Creation) { c.Absolute = 3 * long })
+	k.later(third)
 	other := k.create(three, func(c *session.Creation) { c.Session.Subject = "bob" })
-	k.rotate(session.Rotated, k.showing(second, 1)) // use does not make it younger
+	k.rotate(session.Rotated, k.showing(first, 1)) // use does not make it younger
 	res := k.try(k.login(three, func(c *session.Creation) { c.Absolute = 5 * long }))
-	if res.Outcome != session.Created || !slices.Equal(res.Ended, []string{second.ID}) {
-		k.Errorf("got %q, ended %v, expected the one that would end first", res.Outcome, res.Ended)
+	if res.Outcome != session.Created || !slices.Equal(res.Ended, []string{first.ID}) {
+		k.Errorf("got %q, ended %v, expected the one that began first", res.Outcome, res.Ended)
 	}
-	k.wantEnded(second)
-	for _, row := range []session.Session{first, third, other, res.Session} {
+	k.wantEnded(first)
+	for _, row := range []session.Session{second, third, other, res.Session} {
 		k.wantAlive(row)
 	}
 	// The new one stays although it would end first, and a lower maximum makes room for it.
@@ -82,6 +85,14 @@ func maximum(k *kit) {
 	if ids := k.list(k.owner); !slices.Equal(ids, []string{res.Session.ID}) || len(res.Ended) != 3 {
 		k.Errorf("got %v, ended %v, expected only the new one %s", ids, res.Ended, res.Session.ID)
 	}
+}
+
+// later waits until the store's clock has left the moment at which the session began.
+func (k *kit) later(than session.Session) {
+	k.Helper()
+	k.until("the clock goes on", func() bool {
+		return k.create(func(c *session.Creation) { c.Session.Subject = "clock" }).Created.After(than.Created)
+	})
 }
 
 func replace(k *kit) {

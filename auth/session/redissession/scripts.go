@@ -143,7 +143,12 @@ if #others >= most then
 		return reply('more', others)
 	end
 	local live
-	live, dead = sort(others, S, owner)
+	local row
+	live, dead, row = sort(others, S, owner)
+	table.sort(live, function(a, b) -- the index has them by until
+		local x, y = tonumber(row[a].created), tonumber(row[b].created)
+		return x < y or x == y and a < b
+	end)
 	for i = 1, #live - most + 1 do
 		ended[i] = live[i]
 	end
