@@ -13,18 +13,31 @@ import (
 // named is accepted any more, on any node. After any other error call again.
 
 // Logout ends the session of a refresh token, whatever its generation, and whether or not the access token has
-// expired. Twice is nil. A text that is no refresh token of ours is auth.TokenInvalid.
+// expired. Twice is nil. A text that is no refresh token of ours is auth.TokenInvalid. A token whose session was
+// replaced (see [Sessions.Start]) ends the one that replaced it too, but within Config.Grace alone: later the store has
+// forgotten that the two belong together, and the answer is nil.
 func (s *Sessions) Logout(ctx context.Context, refresh string) error {
 	shown, err := s.open(refresh)
 	if err != nil {
 		return err
 	}
-	_, err = s.c.Store.End(ctx, shown.owner, shown.id)
+	ended, err := s.c.Store.End(ctx, shown.owner, shown.id)
 	s.tell(ctx, "logout", "", shown.owner, shown.id, auth.Client{}, err)
+	s.tellHeirs(ctx, shown.owner, shown.id, ended)
 	return err
 }
 
-// End ends one session of the subject. Another subject's is auth.NotFound, as is one that is not there.
+// tellHeirs tells of the sessions that ended because they had replaced the one of this id.
+func (s *Sessions) tellHeirs(ctx context.Context, o Owner, id string, ended []string) {
+	for _, heir := range ended {
+		if heir != id {
+			s.tell(ctx, "end", "", o, heir, auth.Client{}, nil)
+		}
+	}
+}
+
+// End ends one session of the subject. Another subject's is auth.NotFound, as is one that is not there. One that
+// was just replaced takes the one that replaced it along, as in [Sessions.Logout].
 func (s *Sessions) End(ctx context.Context, tenant, subject, id string) error {
 	o := Owner{s.issuer, tenant, subject}
 	if subject == "" || !isID(id) {
@@ -35,6 +48,7 @@ func (s *Sessions) End(ctx context.Context, tenant, subject, id string) error {
 		return fmt.Errorf("%w: the subject has no such session", auth.NotFound)
 	}
 	s.tell(ctx, "end", "", o, id, auth.Client{}, err)
+	s.tellHeirs(ctx, o, id, ended)
 	return err
 }
 

@@ -23,11 +23,12 @@ type Memory struct {
 	rows    map[string]*Session           // by id; replaced ones too
 	owners  map[Owner]map[string]*Session // those that are not replaced
 	numbers map[Owner]Numbers
+	heirs   map[string]string // replaced id to the id that replaced it, as long as the row is there
 }
 
 // NewMemory returns an empty store that ends sessions on list.
 func NewMemory(list *revocation.Memory) *Memory {
-	return &Memory{list: list, rows: map[string]*Session{}, owners: map[Owner]map[string]*Session{}, numbers: map[Owner]Numbers{}}
+	return &Memory{list: list, rows: map[string]*Session{}, owners: map[Owner]map[string]*Session{}, numbers: map[Owner]Numbers{}, heirs: map[string]string{}}
 }
 
 // Revocations implements [Store].
@@ -69,6 +70,9 @@ func (m *Memory) Create(ctx context.Context, c Creation) (Result, error) {
 	ended, err := m.makeRoom(ctx, row.Owner, c.Max-1, now)
 	if err != nil {
 		return Result{}, err
+	}
+	if c.Replaces != "" {
+		m.heirs[c.Replaces] = row.ID
 	}
 	m.rows[row.ID] = &row
 	own := m.owners[row.Owner]
@@ -142,7 +146,7 @@ func (m *Memory) End(ctx context.Context, o Owner, ids ...string) (ended []strin
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
-	for _, id := range ids {
+	for _, id := range m.withHeirs(o, ids, now) {
 		row := m.rows[id]
 		switch {
 		case row == nil:
@@ -160,6 +164,20 @@ func (m *Memory) End(ctx context.Context, o Owner, ids ...string) (ended []strin
 		}
 	}
 	return ended, nil
+}
+
+// withHeirs puts before each id those that replaced it, the last first: what fails on the way leaves the row
+// that names the rest, for the next try.
+func (m *Memory) withHeirs(o Owner, ids []string, now time.Time) []string {
+	var all []string
+	for _, id := range ids {
+		chain := []string{id}
+		for m.live(o, chain[0], now) != nil && m.heirs[chain[0]] != "" {
+			chain = slices.Insert(chain, 0, m.heirs[chain[0]])
+		}
+		all = append(all, chain...)
+	}
+	return all
 }
 
 // EndBelow implements [Store].
@@ -243,6 +261,7 @@ func (m *Memory) revoke(ctx context.Context, row *Session) error {
 
 func (m *Memory) forget(row *Session) {
 	delete(m.rows, row.ID)
+	delete(m.heirs, row.ID)
 	m.disown(row)
 }
 

@@ -129,6 +129,37 @@ func TestATK_S16_StepUp(t *testing.T) {
 	})
 }
 
+// STD-S07: the tab that logs out may still hold the token of before the step-up. Within the grace time that ends
+// the login; later the two are not known to belong together, as Logout says.
+func TestStepUp_LogoutWithTheOldToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := setup(t)
+		stepUp := func() (old, strong *auth.Pair) {
+			old = w.login(ann(1))
+			p := ann(1)
+			p.Session = old.Session
+			strong = w.login(p)
+			w.told()
+			return old, strong
+		}
+		old, strong := stepUp()
+		ok(t, w.Logout(ctx, old.Refresh))
+		w.wantTold("logout ok", "end ok")
+		w.wantDead(strong)
+		w.wantAccess(strong, auth.TokenRevoked)
+
+		old, strong = stepUp()
+		ok(t, w.End(ctx, "acme", "ann", old.Session))
+		w.wantTold("end ok", "end ok")
+		w.wantDead(strong)
+
+		old, strong = stepUp()
+		time.Sleep(10 * time.Second)
+		ok(t, w.Logout(ctx, old.Refresh))
+		w.accepted(strong)
+	})
+}
+
 // ATK-S12: a login whose second factor is missing opens nothing here.
 func TestATK_S12_PendingLogin(t *testing.T) {
 	w := setup(t)

@@ -42,7 +42,9 @@ type Store interface {
 
 	// End ends the owner's sessions of these ids and returns which of them it found alive. An id without a
 	// row goes on the list all the same: an earlier try may have removed the row and not come further. An
-	// id whose row is another owner's is left alone.
+	// id whose row is another owner's is left alone. With a row that is Replaced and not over yet goes, in the
+	// same step, the session that replaced it, and so on: a logout that raced with a step-up must not leave
+	// the login alive. Those are returned too.
 	End(ctx context.Context, owner Owner, ids ...string) (ended []string, err error)
 
 	// EndBelow ends the owner's sessions whose Version is below version, but for the one whose id is except,

@@ -57,6 +57,56 @@ func endMissing(k *kit) {
 	k.wantAccess(row, math53, auth.TokenRevoked)
 }
 
+// [a step-up, and a logout with the token of before: it is answered nil, and the login lives on]
+func endReplaced(k *kit) {
+	inPlaceOf := func(old session.Session) session.Session {
+		return k.create(func(c *session.Creation) { c.Replaces = old.ID })
+	}
+	stepUps := func() (line []session.Session) {
+		line = append(line, k.create())
+		for i := range 3 {
+			line = append(line, inPlaceOf(line[i]))
+		}
+		return line
+	}
+	bystander := k.create()
+	for from := range 3 {
+		line := stepUps()
+		last := line[3]
+		if ended := k.end(k.owner, line[from].ID); !slices.Equal(ended, []string{last.ID}) {
+			k.Errorf("from session %d: got %v, expected the last one", from, ended)
+		}
+		k.wantEnded(last)
+		for i, row := range line[:3] {
+			if i >= from {
+				k.wantEnded(row)
+			} else {
+				k.rotate(session.Replaced, k.showing(row, 1))
+			}
+		}
+		if ended := k.end(k.owner, line[0].ID, last.ID); len(ended) > 0 {
+			k.Errorf("again: got %v", ended)
+		}
+	}
+	line := stepUps()
+	for _, row := range line {
+		if ended := k.end(session.Owner{Issuer: k.owner.Issuer, Tenant: k.owner.Tenant, Subject: "eve"}, row.ID); len(ended) > 0 {
+			k.Errorf("eve ended %v", ended)
+		}
+	}
+	k.wantAlive(line[3])
+	// Each is named, and ended once.
+	if ended := k.end(k.owner, line[3].ID, line[1].ID, line[0].ID, line[2].ID); !slices.Equal(ended, []string{line[3].ID}) {
+		k.Errorf("all of them: got %v, expected the last one", ended)
+	}
+	k.wantEnded(line[3])
+	// The end of a successor does not reach back to another login.
+	old := k.create()
+	k.end(k.owner, inPlaceOf(old).ID)
+	k.rotate(session.Replaced, k.showing(old, 1))
+	k.wantAlive(bystander)
+}
+
 func endBelow(k *kit) {
 	version := func(v int64) func(*session.Creation) {
 		return func(c *session.Creation) { c.Session.Version = v }

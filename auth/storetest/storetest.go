@@ -40,6 +40,7 @@ func Sessions(t *testing.T, open func(t *testing.T) (store session.Store, forget
 		{"STD-S07 end", end},
 		{"STD-S13 ATK-S11 end: another's", endAnothers},
 		{"end: no row", endMissing},
+		{"STD-S07 end: what was replaced", endReplaced},
 		{"STD-S08 end below", endBelow},
 		{"STD-S13 owners are not confused", owners},
 		{"numbers of subjects", numbers},

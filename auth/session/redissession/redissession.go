@@ -36,8 +36,9 @@ import (
 )
 
 // Store is a [session.Store] and a [session.VersionStore] in Redis, for any number of processes. Each method is
-// one script in one round trip; List, EndBelow, and a Create that must make room ask twice, since a script on a
-// Cluster may only touch keys that it was told of. It judges by the clock of Redis. It starts no goroutine.
+// one script in one round trip; List, EndBelow, a Create that must make room and an End of what was just replaced
+// ask twice or more, since a script on a Cluster may only touch keys that it was told of. It judges by the clock of
+// Redis. It starts no goroutine.
 type Store struct{ list *redisrev.List }
 
 // New returns a store in the list's Redis, under its prefix, with its deadline. It does no I/O.
@@ -126,7 +127,7 @@ func (s *Store) Rotate(ctx context.Context, r session.Rotation) (session.Result,
 	return res, err
 }
 
-// End implements [session.Store] in one round trip.
+// End implements [session.Store] in one round trip, and one more for each session that replaced one that it ends.
 func (s *Store) End(ctx context.Context, owner session.Owner, ids ...string) (ended []string, err error) {
 	ids = slices.Compact(slices.Sorted(slices.Values(ids)))
 	if err := check(owner, ids...); err != nil || len(ids) == 0 {
@@ -243,7 +244,7 @@ func (s *Store) step(ctx context.Context, script *redis.Script, keys []string, a
 }
 
 // repeat runs a script that may touch the sessions of these ids, and those that it names when it needs more,
-// until they are all that it needs. The script changes nothing before.
+// until they are all that it needs, each told once. The script changes nothing before.
 func (s *Store) repeat(ctx context.Context, script *redis.Script, keys []string, args []any, ids []string) (answer, error) {
 	keys, args = slices.Clip(keys), slices.Clip(args)
 	told := ids
@@ -263,7 +264,7 @@ func (s *Store) repeat(ctx context.Context, script *redis.Script, keys []string,
 		if err != nil {
 			return answer{}, err
 		}
-		told = append(slices.Clip(ids), more...)
+		told = slices.Compact(slices.Sorted(slices.Values(append(slices.Clip(ids), more...))))
 	}
 	return answer{}, fmt.Errorf("%w: redissession: the owner's sessions changed %d times within one call", auth.StoreUnavailable, tries)
 }

@@ -4,7 +4,8 @@ import "github.com/doorward/doorward/revocation/redisrev"
 
 // The format, for every release that shares it. A change ships readers before writers, or a new prefix.
 //
-//	{dw}:S:sid    hash        a session: see names; it lives until idle_until
+//	{dw}:S:sid    hash        a session: see names; it lives until idle_until. One that is replaced may have heir too:
+//	                          the id that replaced it, for its ending alone
 //	{dw}:I:owner  sorted set  ids of the owner's sessions that are not replaced, by until; it lives until the last
 //	{dw}:V:owner  hash        version, ended_below, except; it lives for ever
 //
@@ -166,6 +167,7 @@ if old then
 	old.replaced, old.idle_until = '1', ms(now + ARGV[6])
 	old['until'] = old.idle_until
 	save(S[replaces], old)
+	redis.call('HSET', S[replaces], 'heir', id)
 	redis.call('ZREM', index, replaces)
 end
 for _, other in ipairs(ended) do
@@ -258,16 +260,23 @@ return reply(outcome, dump(row))
 // KEYS: index, then pairs. ARGV: ids.
 var endScript = redisrev.NewScript(rows + `
 local S, s = told(5, 3)
-local ended, drop = {}, {}
+local ended, drop, more = {}, {}, {}
 for i = 3, #ARGV do
 	local id = ARGV[i]
 	local row = load(S[id])
+	table.insert(more, id)
 	if not row or row.owner == owner then
 		table.insert(drop, id)
+		if row and row.replaced ~= '0' and not over(row) and row.heir and not S[row.heir] then
+			table.insert(more, row.heir)
+		end
 		if row and row.replaced == '0' and not over(row) then
 			table.insert(ended, id)
 		end
 	end
+end
+if #more > #ARGV - 2 then
+	return reply('more', more)
 end
 typed()
 for _, id in ipairs(drop) do
