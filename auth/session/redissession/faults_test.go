@@ -277,6 +277,12 @@ func TestDurable(t *testing.T) {
 	check("got appendfsync everysec")
 	server.Do("CONFIG", "SET", "appendfsync", "always")
 	check()
+	server.Do("CONFIG", "SET", "no-appendfsync-on-rewrite", "yes")
+	check("got no-appendfsync-on-rewrite yes")
+	server.Do("CONFIG", "SET", "appendfsync", "everysec")
+	check("got appendfsync everysec", "got no-appendfsync-on-rewrite yes")
+	server.Do("CONFIG", "SET", "appendfsync", "always", "no-appendfsync-on-rewrite", "no")
+	check()
 	replica := redistest.StartReplica(t, server)
 	check("got 1 replicas")
 	server.Do("CONFIG", "SET", "appendfsync", "no")
@@ -287,7 +293,7 @@ func TestDurable(t *testing.T) {
 	server.Do("ACL", "SETUSER", "default", "-config")
 	err := s.Durable(t.Context())
 	server.Do("ACL", "SETUSER", "default", "+config")
-	if err == nil || !strings.Contains(err.Error(), "got appendfsync unknown") {
+	if err == nil || !strings.Contains(err.Error(), "got appendfsync unknown") || !strings.Contains(err.Error(), "on-rewrite unknown") {
 		t.Errorf("without CONFIG: got %v", err)
 	}
 	cluster := redistest.StartCluster(t)
@@ -295,4 +301,6 @@ func TestDurable(t *testing.T) {
 	cluster.Owner("{dw}").Do("CONFIG", "SET", "appendfsync", "always")
 	s = open(t, cluster.Client())
 	check()
+	cluster.Owner("{dw}").Do("CONFIG", "SET", "no-appendfsync-on-rewrite", "yes")
+	check("got no-appendfsync-on-rewrite yes")
 }
