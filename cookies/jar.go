@@ -3,6 +3,7 @@ package cookies
 import (
 	"errors"
 	"net/http"
+	"time"
 
 	"github.com/doorward/doorward/auth"
 )
@@ -25,32 +26,40 @@ type Jar struct {
 // Set sets the session's cookies; see [Policy.Set] for what it refuses. After an error none was set.
 //
 // Both live until p.RefreshUntil, so that an expired access token still arrives and is answered with
-// [auth.TokenExpired], "refresh", instead of "log in". Without a refresh token only the access cookie
-// is set, until p.AccessExpires, and a refresh cookie that the request carries is expired: it belongs
-// to an earlier session, perhaps another user's, and must not bring that back. The zero time means
-// until the browser closes.
+// [auth.TokenExpired], "refresh", instead of "log in". A pair with one token sets that cookie alone: the access
+// cookie until p.AccessExpires, the refresh cookie (of a page that keeps the access token in memory) until
+// p.RefreshUntil. The other one is expired if the request carries it: it belongs to an earlier session, perhaps
+// another user's, and must not bring that back. The zero time means until the browser closes.
 func (j Jar) Set(w http.ResponseWriter, r *http.Request, p *auth.Pair) error {
 	if p == nil {
 		return errors.New("cookies: Set was given a nil pair")
 	}
 	access, refresh := j.policies()
-	until := p.AccessExpires
-	if p.Refresh != "" {
-		until = p.RefreshUntil
+	switch {
+	case p.Refresh == "":
+		return setAlone(w, r, &access, p.Access, p.AccessExpires, &refresh)
+	case p.Access == "":
+		return setAlone(w, r, &refresh, p.Refresh, p.RefreshUntil, &access)
 	}
-	set, err := access.cookie(r, p.Access, until)
+	first, err := access.cookie(r, p.Access, p.RefreshUntil)
 	if err != nil {
 		return err
 	}
-	if p.Refresh != "" {
-		second, err := refresh.cookie(r, p.Refresh, until)
-		if err != nil {
-			return err
-		}
-		put(w.Header(), set, second)
-		return nil
+	second, err := refresh.cookie(r, p.Refresh, p.RefreshUntil)
+	if err != nil {
+		return err
 	}
-	f, err := refresh.form(r)
+	put(w.Header(), first, second)
+	return nil
+}
+
+// setAlone sets one cookie, and expires the other where the request carries it.
+func setAlone(w http.ResponseWriter, r *http.Request, one *Policy, value string, until time.Time, other *Policy) error {
+	set, err := one.cookie(r, value, until)
+	if err != nil {
+		return err
+	}
+	f, err := other.form(r)
 	if err != nil {
 		return err
 	}

@@ -36,6 +36,9 @@ func TestJarLifetimes(t *testing.T) {
 		}{
 			{"access only", pair, "theme=dark", []string{"__Host-access=a; Path=/; Max-Age=60" + attributes}},
 			{"both", full, "", []string{"__Host-access=a; Path=/; Max-Age=3600" + attributes, "__Host-refresh=r; Path=/; Max-Age=3600" + attributes}},
+			{"refresh only", auth.Pair{Refresh: "r", RefreshUntil: full.RefreshUntil}, "theme=dark", []string{"__Host-refresh=r; Path=/; Max-Age=3600" + attributes}},
+			{"refresh only, with an earlier session's access cookie", auth.Pair{Refresh: "r", RefreshUntil: full.RefreshUntil}, "__Host-access=old",
+				[]string{"__Host-refresh=r; Path=/; Max-Age=3600" + attributes, "__Host-access" + gone}},
 			{"until the browser closes", browser, "", []string{"__Host-access=a; Path=/" + attributes, "__Host-refresh=r; Path=/" + attributes}},
 			{"access only, with an earlier session's refresh cookie", pair, "__Host-refresh=old",
 				[]string{"__Host-access=a; Path=/; Max-Age=60" + attributes, "__Host-refresh" + gone}},

@@ -291,8 +291,9 @@ func TestATK_C10_OddValuesAreNotSet(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			w := httptest.NewRecorder()
 			refused(t, w, cookies.Policy{Name: "x"}.Set(w, request(), c.value, time.Time{}))
-			refused(t, w, cookies.Jar{}.Set(w, request(), &auth.Pair{Access: c.value, Refresh: "r"}))
-			if c.value != "" { // no refresh token is no mistake
+			refused(t, w, cookies.Jar{}.Set(w, request(), &auth.Pair{Access: c.value, Refresh: c.value}))
+			if c.value != "" { // one token alone is no mistake
+				refused(t, w, cookies.Jar{}.Set(w, request(), &auth.Pair{Access: c.value, Refresh: "r"}))
 				refused(t, w, cookies.Jar{}.Set(w, request(), &auth.Pair{Access: "a", Refresh: c.value}))
 			}
 		})
