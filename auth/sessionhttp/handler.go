@@ -103,6 +103,9 @@ func (h *handler) refresh(w http.ResponseWriter, r *http.Request) error {
 			return h.give(w, r, &auth.Pair{Session: p.Session, AccessExpires: p.Expires})
 		}
 	}
+	if err := h.isOfPage(r, token); err != nil {
+		return err
+	}
 	pair, err := h.Sessions.Refresh(r.Context(), token, auth.ClientOf(r))
 	if err != nil {
 		if session.Ended(err) { // never because of a race or an outage: the cookie may still be good
@@ -129,6 +132,9 @@ func (h *handler) logout(w http.ResponseWriter, r *http.Request) error {
 	}
 	token, err := h.Jar.Refresh(r)
 	if err == nil {
+		if err := h.isOfPage(r, token); err != nil {
+			return err
+		}
 		err = h.Sessions.Logout(r.Context(), token)
 		if auth.CodeOf(err) == auth.TokenInvalid { // nothing that ever came from us
 			err = auth.CredentialsMissing
@@ -249,7 +255,7 @@ func (h *handler) end(w http.ResponseWriter, r *http.Request) error {
 
 // gone answers a client whose own session has ended.
 func (h *handler) gone(w http.ResponseWriter, r *http.Request) error {
-	if !h.Bearer {
+	if !h.Bearer && !h.ofAnother(r) {
 		if err := h.Jar.Clear(w, r); err != nil {
 			return err
 		}

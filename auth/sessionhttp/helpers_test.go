@@ -103,7 +103,7 @@ func (s *downStore) Rotate(ctx context.Context, r session.Rotation) (session.Res
 	return s.Store.Rotate(ctx, r)
 }
 
-// world is an application: browsers at /auth, programs at /token.
+// world is an application: browsers at /auth, pages that keep the access token at /page, programs at /token.
 type world struct {
 	*testing.T
 	http.Handler
@@ -113,6 +113,7 @@ type world struct {
 	sessions *session.Sessions
 	csrf     *middleware.CSRF
 	cookies  sessionhttp.Config
+	header   sessionhttp.Config
 	bearer   sessionhttp.Config
 
 	mu     sync.Mutex
@@ -138,18 +139,24 @@ func setup(t *testing.T, change ...func(*sessionhttp.Config)) *world {
 		Sessions: w.sessions, Access: w.tokens, Login: w.users.login, CSRF: w.csrf, Observe: w.observe,
 		Limit: middleware.LoginLimit{Limiter: ratelimit.NewMemory(1000)},
 	}
+	w.header = w.cookies
+	w.header.InHeader = true
 	w.bearer = w.cookies
 	w.bearer.CSRF, w.bearer.Bearer = nil, true
 	for _, f := range change {
 		f(&w.cookies)
+		f(&w.header)
 		f(&w.bearer)
 	}
 	browser, err := sessionhttp.New(w.cookies)
+	ok(t, err)
+	page, err := sessionhttp.New(w.header)
 	ok(t, err)
 	program, err := sessionhttp.New(w.bearer)
 	ok(t, err)
 	mux := http.NewServeMux()
 	mux.Handle("/auth/", http.StripPrefix("/auth", browser))
+	mux.Handle("/page/", http.StripPrefix("/page", page))
 	mux.Handle("/token/", http.StripPrefix("/token", program))
 	w.Handler = mux
 	return w
@@ -173,12 +180,12 @@ func (w *world) told() (told []string) {
 }
 
 // refreshing puts RefreshFromCookie before everything.
-func (w *world) refreshing() {
-	refresh := middleware.RefreshFromCookie(middleware.Refresh{Sessions: w.sessions, Access: w.tokens, Jar: cookies.Jar{}, CSRF: w.csrf})
+func (w *world) refreshing(inHeader bool) {
+	refresh := middleware.RefreshFromCookie(middleware.Refresh{Sessions: w.sessions, Access: w.tokens, Jar: cookies.Jar{}, CSRF: w.csrf, InHeader: inHeader})
 	w.Handler = refresh(w.Handler)
 }
 
-// client is a browser, or with a prefix of /token a program.
+// client is a browser, with a prefix of /page one whose page keeps the access token, or with /token a program.
 type client struct {
 	w       *world
 	prefix  string
@@ -191,13 +198,20 @@ type client struct {
 func (w *world) browser() *client {
 	return &client{w: w, prefix: "/auth", cookies: map[string]string{}}
 }
+func (w *world) page() *client {
+	return &client{w: w, prefix: "/page", cookies: map[string]string{}}
+}
 func (w *world) program() *client { return &client{w: w, prefix: "/token"} }
 
-// both runs f once for each mode.
+// both runs f once for each mode, of which there are three.
 func both(t *testing.T, f func(t *testing.T, w *world, c *client)) {
 	t.Run("cookie", func(t *testing.T) {
 		w := setup(t)
 		f(t, w, w.browser())
+	})
+	t.Run("in header", func(t *testing.T) {
+		w := setup(t)
+		f(t, w, w.page())
 	})
 	t.Run("bearer", func(t *testing.T) {
 		w := setup(t)
@@ -221,7 +235,8 @@ func (c *client) request(method, path, body string, header ...string) *http.Requ
 		for name, value := range c.cookies {
 			r.AddCookie(&http.Cookie{Name: name, Value: value})
 		}
-	} else if c.access != "" {
+	}
+	if c.access != "" {
 		r.Header.Set("Authorization", "Bearer "+c.access)
 	}
 	for i := 0; i < len(header); i += 2 {
@@ -251,6 +266,9 @@ func (c *client) keep(rec *httptest.ResponseRecorder) {
 	}
 	if token := rec.Header().Get("X-CSRF-Token"); token != "" {
 		c.csrf = token
+	}
+	if token := rec.Header().Get("X-Access-Token"); token != "" {
+		c.access = token
 	}
 	var in struct {
 		Access  string `json:"access_token"`

@@ -42,8 +42,16 @@ type Config struct {
 	// cookie is ever read or set. Without it the tokens are in the cookies of Jar, which no script can read, and
 	// no body ever holds one. An application that has both kinds of clients mounts two handlers.
 	Bearer bool
-	Jar    cookies.Jar      // without Bearer; its zero value is the strict setting
-	CSRF   *middleware.CSRF // without Bearer
+
+	// InHeader is for pages that keep the access token in memory: it comes in the header X-Access-Token of a login or
+	// refresh and is shown in Authorization: Bearer, and the refresh token alone is in a cookie of Jar. Once a page
+	// has a token it shows it with every request, a refresh or logout included and the expired one too, or
+	// X-CSRF-Token: they say whose page it is, where another tab has logged somebody else in. It goes together
+	// with InHeader of middleware.Refresh, not with Bearer.
+	InHeader bool
+
+	Jar  cookies.Jar      // without Bearer; its zero value is the strict setting
+	CSRF *middleware.CSRF // without Bearer
 
 	// Observe is told of logins that Login refused: an event "login" with the code as its outcome, or an "outage".
 	// It does not name the account, because people type passwords where it belongs. Nil tells nobody. What
@@ -57,19 +65,21 @@ type Config struct {
 //	POST   /refresh        a new pair for the refresh token. With Bearer: {"refresh_token"}
 //	POST   /logout         ends the session of the refresh token, also when the access token has expired: 204, and again 204.
 //	                       With Bearer: {"refresh_token"}
-//	GET    /session        who am I; without Bearer the answer has the session's token in X-CSRF-Token
+//	GET    /session        who am I; where a cookie proved it the answer has the session's token in X-CSRF-Token
 //	GET    /sessions       the subject's live sessions, the last used first
 //	DELETE /sessions       ends all of them, this one included: 204
 //	DELETE /sessions?except=current   ends the others. This one's access token has to be refreshed: 204
 //	DELETE /sessions/{id}  ends one: 204, or 404 for another's as for an unknown one
 //
 // Login and refresh answer with {"session", "expires_in"}, in seconds, and with Bearer also with "access_token",
-// "token_type", "refresh_token" and "refresh_expires_in" (as RFC 6749 section 5.1 names them).
+// "token_type", "refresh_token" and "refresh_expires_in" (as RFC 6749 section 5.1 names them). With InHeader the access
+// token is in X-Access-Token; without one in the answer to a refresh, the one that was shown is good.
 //
 // Without Bearer a login must not come from another site, and a refresh or logout must be called the application's
 // own by Origin or Sec-Fetch-Site, since their session is not yet known; what is guarded by the access token needs
 // X-CSRF-Token as well (see middleware.CSRF). A login ends the session whose refresh cookie the browser had.
-// A refresh right behind middleware.RefreshFromCookie answers with the pair that was just made.
+// A refresh right behind middleware.RefreshFromCookie answers with the pair that was just made. With InHeader a page of
+// one session neither refreshes nor ends the one that the cookie is of: 403 csrf_failed.
 //
 // Bodies are JSON of at most 16 KiB (413, 415). An unknown member or a wrong type is 422 validation_failed, a name
 // twice or no JSON 400. No cache keeps an answer. Refusals are given by middleware.WriteError, as is the 404 of every
@@ -98,6 +108,9 @@ func New(c Config) (http.Handler, error) {
 		byAccess = middleware.RequireAuth(h.access)
 	} else {
 		h.access = auth.Cookie(c.Jar.Access, c.Access)
+		if c.InHeader {
+			h.access = auth.Bearer(c.Access)
+		}
 		login = middleware.Chain(require(c.CSRF.CheckOrigin), asJSON, limit)
 		byRefresh = require(h.isOwn) // there is no body
 		byAccess = middleware.Chain(middleware.RequireAuth(h.access), middleware.RequireCSRF(c.CSRF))
@@ -133,6 +146,8 @@ func (c *Config) check() error {
 		switch {
 		case c.CSRF != nil || !reflect.ValueOf(c.Jar).IsZero():
 			return errors.New("Config.Bearer: got CSRF or Jar too, expected neither: there are no cookies")
+		case c.InHeader:
+			return errors.New("Config.InHeader: got Bearer too, expected one of the two: Bearer has no refresh cookie")
 		case c.Limit.Devices != nil:
 			return errors.New("Config.Limit.Devices: got some, expected nil with Bearer: a device is known by a cookie")
 		}
@@ -152,8 +167,11 @@ func (c *Config) check() error {
 // private keeps every answer out of caches and frames: each belongs to one user.
 func (h *handler) private(next http.Handler) http.Handler {
 	vary := "Cookie"
-	if h.Bearer {
+	switch {
+	case h.Bearer:
 		vary = "Authorization"
+	case h.InHeader:
+		vary = "Authorization, Cookie"
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		header := w.Header()

@@ -91,6 +91,9 @@ func TestATK_S14_NothingIsKept(t *testing.T) {
 		if c.cookies != nil {
 			vary = "Cookie"
 		}
+		if c.prefix == "/page" {
+			vary = "Authorization, Cookie"
+		}
 		c.login("acme/ann")
 		for _, route := range [][2]string{
 			{"GET", "/session"}, {"GET", "/sessions"}, {"POST", "/login"}, {"POST", "/refresh"}, {"DELETE", "/sessions/x"},
@@ -314,7 +317,7 @@ func TestSTD_S07_Logout(t *testing.T) {
 
 // TestSTD_S07_LogoutAfterExpiry: an access token that has expired does not keep anybody from logging out.
 func TestSTD_S07_LogoutAfterExpiry(t *testing.T) {
-	both := map[string]func(*world) *client{"cookie": (*world).browser, "bearer": (*world).program}
+	both := map[string]func(*world) *client{"cookie": (*world).browser, "in header": (*world).page, "bearer": (*world).program}
 	for name, make := range both {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -477,7 +480,7 @@ func TestSTD_S13_OwnSessions(t *testing.T) {
 
 // TestATK_S04_TheEndpointIsStrict: an old refresh token ends the session, in cookie mode too, and clears the cookies.
 func TestATK_S04_TheEndpointIsStrict(t *testing.T) {
-	for name, make := range map[string]func(*world) *client{"cookie": (*world).browser, "bearer": (*world).program} {
+	for name, make := range map[string]func(*world) *client{"cookie": (*world).browser, "in header": (*world).page, "bearer": (*world).program} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := setup(t)
@@ -520,7 +523,7 @@ func TestRefreshKeepsTheCookies(t *testing.T) {
 func TestBehindRefreshFromCookie(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := setup(t)
-		w.refreshing()
+		w.refreshing(false)
 		c := w.browser()
 		c.login("acme/ann")
 		time.Sleep(time.Hour) // the bubble's: the access token has expired
@@ -615,6 +618,7 @@ func TestConfig(t *testing.T) {
 		{"a jar that contradicts itself", func(c *sessionhttp.Config) { c.Jar.SameSite = http.SameSiteNoneMode }, false, "Config.Jar: got"},
 		{"bearer with CSRF", func(c *sessionhttp.Config) { c.CSRF = w.csrf }, true, "Config.Bearer: got"},
 		{"bearer with a jar", func(c *sessionhttp.Config) { c.Jar.Name = "shop" }, true, "Config.Bearer: got"},
+		{"bearer in header", func(c *sessionhttp.Config) { c.InHeader = true }, true, "Config.InHeader: got"},
 		{"bearer with devices", func(c *sessionhttp.Config) { c.Limit.Devices = devices }, true, "Config.Limit.Devices: got"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
