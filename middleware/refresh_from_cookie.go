@@ -193,7 +193,7 @@ func (f *cookieRefresh) renewed(r *http.Request, pair *auth.Pair, may permission
 	case !f.InHeader:
 		err = f.Jar.Set(set, r, &auth.Pair{Access: pair.Access, AccessExpires: pair.AccessExpires})
 	case may == rotate:
-		err = refreshPolicy(f.Jar).Set(set, r, pair.Refresh, pair.RefreshUntil)
+		err = f.Jar.Set(set, r, &auth.Pair{Refresh: pair.Refresh, RefreshUntil: pair.RefreshUntil})
 	}
 	if err != nil {
 		return nil, nil, err

@@ -9,8 +9,6 @@ import (
 	"strings"
 
 	"github.com/go-json-experiment/json"
-
-	"github.com/doorward/doorward/cookies"
 )
 
 // A permission is what a request with a stale access token may have.
@@ -97,18 +95,6 @@ func isOfSession(authorization, session string) bool {
 		Session string `json:"sid"`
 	}
 	return json.Unmarshal(payload, &claims) == nil && claims.Session == session
-}
-
-// refreshPolicy is the jar's refresh cookie alone. A test holds it to what Jar sets.
-func refreshPolicy(j cookies.Jar) cookies.Policy {
-	name := "refresh"
-	if j.Name != "" {
-		name = j.Name + "-refresh"
-	}
-	return cookies.Policy{
-		Name: name, SameSite: j.SameSite, InsecureCrossSite: j.InsecureCrossSite,
-		InsecureLoopback: j.InsecureLoopback, Seal: j.Seal,
-	}
 }
 
 // replaceCookies does to the Cookie header of a request what Set-Cookie lines would do to the next one. Every
