@@ -6,10 +6,12 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/doorward/doorward/auth"
 	"github.com/doorward/doorward/ratelimit"
@@ -102,7 +104,7 @@ func (t *loginTry) reserve() error {
 		c.tell(t.r, outcome, d.Err())
 		return d.Err()
 	}
-	count, err := t.addFailures(t.r.Context(), 1)
+	count, err := t.addFailure(t.r.Context())
 	if err != nil {
 		t.settle(t.giveBack) // nothing was looked at
 		return fmt.Errorf("%w: count of failures: %w", auth.StoreUnavailable, err)
@@ -142,7 +144,7 @@ func (t *loginTry) succeeded() {
 		if t.name == "" {
 			return t.giveBack(ctx) // what is shared with strangers, no success makes new
 		}
-		err := errors.Join(t.forgive(ctx), t.forgiveFailures(ctx))
+		err := errors.Join(t.forgive(ctx), t.forgiveFailures(ctx, math.MaxInt))
 		if d := t.limit.Devices; d != nil {
 			err = errors.Join(err, d.remember(t.w, t.r, t.tenant, t.account, t.device))
 		}
@@ -154,8 +156,7 @@ func (t *loginTry) succeeded() {
 // busy gives everything back as it was taken.
 func (t *loginTry) busy() {
 	t.settle(func(ctx context.Context) error {
-		_, err := t.addFailures(ctx, -1)
-		return errors.Join(t.giveBack(ctx), err)
+		return errors.Join(t.giveBack(ctx), t.forgiveFailures(ctx, 1))
 	})
 	loginBusy(t.r.Context())
 }
@@ -178,69 +179,89 @@ func (t *loginTry) settle(do func(context.Context) error) {
 	})
 }
 
-func (t *loginTry) giveBack(ctx context.Context) error {
-	_, err := t.limit.Limiter.Take(ctx, backOne(t.costs)...)
-	return err
-}
+// giveBack gives each budget the part of this try back.
+func (t *loginTry) giveBack(ctx context.Context) error { return t.refund(ctx, -1) }
 
-func backOne(costs []ratelimit.Cost) []ratelimit.Cost {
-	back := slices.Clone(costs)
+// forgive gives each budget its part back and makes the own one new. What came from other spellings stays.
+func (t *loginTry) forgive(ctx context.Context) error { return t.refund(ctx, -t.costs[0].Rate.N) }
+
+// refund gives n back to the own budget and one to each network. The budget that is shared with other spellings gets
+// what this very step took off the own one, no more: of parallel tries one may have given back what another one took,
+// and a second time it would come off the failures of strangers.
+func (t *loginTry) refund(ctx context.Context, n int) error {
+	back := slices.Clone(t.costs)
 	for i := range back {
-		back[i].N = -1
+		back[i].N, back[i].Hidden = -1, i > 0 // the decision is about the own one
 	}
-	return back
-}
-
-// forgive gives each budget its part back and makes the own one new. The form gets back what the own one has
-// used, and keeps what came from other spellings.
-func (t *loginTry) forgive(ctx context.Context) error {
-	back := backOne(t.costs)
+	back[0].N = n
 	if len(t.own) == 1 {
-		back[0].N = -back[0].Rate.N
 		_, err := t.limit.Limiter.Take(ctx, back...)
 		return err
 	}
-	for i := range back {
-		back[i].Hidden = i > 0 // so that the decision is about the own one
-	}
-	d, err := t.limit.Limiter.Take(ctx, back...)
-	used := back[0].Rate.N - d.Remaining
-	if err != nil || used == 0 {
+	shared := finer(back[1])
+	d, err := t.limit.Limiter.Take(ctx, slices.Delete(back, 1, 2)...)
+	if err != nil {
 		return err
 	}
-	back[0].N, back[1].N = -used, -used
-	_, err = t.limit.Limiter.Take(ctx, back[:2]...)
+	_, part := shared.Spans()
+	if shared.N = -int((d.Before - d.Reset) / part); shared.N == 0 {
+		return nil
+	}
+	_, err = t.limit.Limiter.Take(ctx, shared)
 	return err
 }
 
-// addFailures adds n for each budget of the account, and returns the count of the last, which has them all. What
-// has no account has no password to turn off.
-func (t *loginTry) addFailures(ctx context.Context, n int) (count int, err error) {
+// finer is the same budget in parts of about a microsecond: what is given back is a span of time, and is rounded down.
+func finer(c ratelimit.Cost) ratelimit.Cost {
+	// A multiple of N, so that no part is lost of how far from full it can be.
+	parts := int(min(c.Rate.Per/time.Microsecond, math.MaxInt)) / c.Rate.N
+	return ratelimit.Cost{Key: c.Key, Rate: ratelimit.Rate{N: parts * c.Rate.N, Per: c.Rate.Per}, Hidden: true}
+}
+
+// addFailure adds one for each budget of the account, and returns the highest count. What has no account has no
+// password to turn off. The own count is last: after an error it may lack one that the shared one has, which
+// forgives less, and never the reverse.
+func (t *loginTry) addFailure(ctx context.Context) (highest int, err error) {
 	if t.name == "" || t.limit.Failures == nil {
 		return 0, nil
 	}
-	for i := range t.own {
-		if count, err = t.limit.Failures.Add(ctx, t.failureKey(i), n); err != nil {
+	for i := range slices.Backward(t.own) {
+		count, err := t.limit.Failures.Add(ctx, t.failureKey(i), 1)
+		if err != nil {
 			return 0, err
 		}
+		highest = max(highest, count)
 	}
-	return count, nil
+	return highest, nil
 }
 
-// forgiveFailures does to the counts what forgive does to the budgets.
-func (t *loginTry) forgiveFailures(ctx context.Context) error {
+// forgiveFailures takes up to most off the own count, and as much off the one that is shared with other spellings.
+// Reading and taking off are two steps, so one try of a spelling does it at a time. Another one leaves its failure in
+// both counts, for the next success. After an error it is not known what was taken off: nobody repeats it
+// before that must have come to its end.
+func (t *loginTry) forgiveFailures(ctx context.Context, most int) error {
 	f := t.limit.Failures
-	if f == nil {
+	if t.name == "" || f == nil {
 		return nil
+	}
+	alone := ratelimit.Cost{Key: "login:forgive:" + t.own[0].Key, Rate: ratelimit.Rate{N: 1, Per: loginForgives}, Hidden: true}
+	d, err := t.limit.Limiter.Take(ctx, alone)
+	if err != nil || !d.OK {
+		return err
 	}
 	count, err := f.Add(ctx, t.failureKey(0), 0)
 	if err != nil {
 		return err
 	}
-	for i := range t.own {
-		_, failed := f.Add(ctx, t.failureKey(i), -count)
-		err = errors.Join(err, failed)
+	if count = min(count, most); count > 0 {
+		for i := range t.own {
+			if _, err := f.Add(ctx, t.failureKey(i), -count); err != nil {
+				return err
+			}
+		}
 	}
+	alone.N = -1
+	_, err = t.limit.Limiter.Take(ctx, alone)
 	return err
 }
 

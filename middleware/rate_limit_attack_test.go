@@ -226,7 +226,7 @@ type noFailures struct{}
 
 func (noFailures) Add(context.Context, string, int) (int, error) { return 0, errors.New("down") }
 
-// A try is one step of the limiter, a success without failures before it one more.
+// A try is one step of the limiter. Giving back is two, and two around the count of failures.
 func TestLoginSteps(t *testing.T) {
 	l, calls := ratelimit.NewMemory(0), 0
 	a := newLogin(t, func(a *login) {
@@ -239,7 +239,7 @@ func TestLoginSteps(t *testing.T) {
 	for _, c := range []struct {
 		password string
 		steps    int
-	}{{"right", 2}, {"wrong", 1}, {"right", 3}, {"busy", 2}} {
+	}{{"right", 5}, {"wrong", 1}, {"right", 5}, {"busy", 5}} {
 		calls = 0
 		a.try(home, "ann", c.password)
 		if calls != c.steps {

@@ -24,6 +24,9 @@ const (
 	maxFailures = 100
 	// loginPatience bounds how long a login that has succeeded waits for its tries to be given back.
 	loginPatience = 2 * time.Second
+	// loginForgives is how long one login keeps others of its spelling from taking failures off, if it stops midway.
+	// It is much longer than loginPatience.
+	loginForgives = time.Minute
 )
 
 // LoginLimit says how [RateLimitLogin] counts. Only Limiter is demanded.
@@ -114,7 +117,8 @@ func RateLimitLogin(c LoginLimit) Middleware {
 }
 
 // Reset makes an account's budget as new and forgets its failures. Call it when the account's credentials were
-// reset. account is as a user would type it, or as Account returns it. Known devices are dropped by
+// reset. account is as its user types it, or as Account returns it: of another spelling, the own count stays, and
+// past 100 failures that spelling stays off until it is given here, too. Known devices are dropped by
 // what was given to [NewDevices].
 func (c LoginLimit) Reset(ctx context.Context, tenant, account string) error {
 	if err := c.fill(); err != nil {

@@ -293,7 +293,7 @@ func TestSTD_R01_HundredFailures(t *testing.T) {
 		want(t, a.try(home, "ann", "right", known), "")
 		want(t, a.try(office, "ann", "right"), auth.LoginFailed)
 		// A reset turns it on.
-		if err := a.limit.Reset(t.Context(), "", "Ann"); err != nil {
+		if err := a.limit.Reset(t.Context(), "", "ann"); err != nil {
 			t.Fatal(err)
 		}
 		want(t, a.try(office, "ann", "right"), "")

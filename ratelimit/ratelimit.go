@@ -50,6 +50,7 @@ type Decision struct {
 	// one that with the longest wait. The other fields are about its budget, after what was taken.
 	Cost       Cost
 	Remaining  int           // what is left of it now
+	Before     time.Duration // how far from full it was; less Reset, it is what giving back really gave
 	Reset      time.Duration // until it is full again
 	RetryAfter time.Duration // until the same cost can be had; 0 when OK
 }
@@ -126,7 +127,7 @@ func Decide(costs []Cost, used []time.Duration) Decision {
 	for i := range costs {
 		full, taken := costs[i].Spans()
 		if wait := used[i] + taken - full; wait > d.RetryAfter {
-			d = Decision{Cost: costs[i], Remaining: left(costs[i], used[i]), Reset: used[i], RetryAfter: wait}
+			d = Decision{Cost: costs[i], Remaining: left(costs[i], used[i]), Before: used[i], Reset: used[i], RetryAfter: wait}
 		}
 	}
 	if d.RetryAfter > 0 {
@@ -138,7 +139,7 @@ func Decide(costs []Cost, used []time.Duration) Decision {
 		remaining := left(costs[i], after)
 		first, shown := !d.OK, d.Cost.Hidden && !costs[i].Hidden
 		if first || shown || remaining < d.Remaining && d.Cost.Hidden == costs[i].Hidden {
-			d = Decision{OK: true, Cost: costs[i], Remaining: remaining, Reset: after}
+			d = Decision{OK: true, Cost: costs[i], Remaining: remaining, Before: used[i], Reset: after}
 		}
 	}
 	return d
