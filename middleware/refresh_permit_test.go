@@ -127,7 +127,7 @@ func TestRefreshFromCookiePermission(t *testing.T) {
 func FuzzForwardedCookies(f *testing.F) {
 	for _, s := range []string{
 		"", "a=1", "a=1; a=2;;", `a="x;__Host-access=evil"`, "__Host-access =evil", " __Host-refresh\t=evil", "__Host-access", "__host-access=evil",
-		"__Host-accessory=1", "=__Host-access", "a=\x00", strings.Repeat("a=1; ", 500), "__Host-access=evil; __Host-access=evil",
+		strings.Repeat(";", 4000), "__Host-accessory=1", "=__Host-access", "a=\x00", strings.Repeat("a=1; ", 500), "__Host-access=evil; __Host-access=evil",
 	} {
 		f.Add(s)
 	}
@@ -150,6 +150,9 @@ func FuzzForwardedCookies(f *testing.F) {
 				t.Fatalf("the jar reads %q, %v of %q", child, err, fwd.Header["Cookie"])
 			}
 			var theirs, kept []string
+			if strings.Count(other, ";") > 2_990 {
+				return // net/http shows no cookie of a header with more than 3,000 parts, empty ones included; fewer are forwarded
+			}
 			for _, c := range r.Cookies() {
 				if c.Name != "__Host-access" && c.Name != "__Host-refresh" {
 					theirs = append(theirs, c.Name+"="+c.Value)
