@@ -116,7 +116,8 @@ func replace(k *kit) {
 	if ended, err := k.store.EndBelow(k.Context(), k.owner, 1, ""); err != nil || len(ended) > 0 {
 		k.Errorf("EndBelow: got %v, %v", ended, err)
 	}
-	brief := k.try(k.login(func(c *session.Creation) { c.Replaces, c.Grace = res.Session.ID, time.Millisecond }))
+	// Without a grace time the replaced one is over within the call: what the store notes of it must not revive it.
+	brief := k.try(k.login(func(c *session.Creation) { c.Replaces, c.Grace = res.Session.ID, 0 }))
 	k.until("the replaced one is forgotten", func() bool {
 		got, err := k.store.Rotate(k.Context(), k.showing(res.Session, 1))
 		return err == nil && got.Outcome == session.Gone

@@ -166,8 +166,8 @@ end
 if old then
 	old.replaced, old.idle_until = '1', ms(now + ARGV[6])
 	old['until'] = old.idle_until
+	redis.call('HSET', S[replaces], 'heir', id) -- before save, whose end may have come: nothing is written to a row that is gone
 	save(S[replaces], old)
-	redis.call('HSET', S[replaces], 'heir', id)
 	redis.call('ZREM', index, replaces)
 end
 for _, other in ipairs(ended) do
