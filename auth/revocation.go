@@ -8,8 +8,12 @@ type Revocation struct {
 	Issuer, Tenant, Subject string // the owner, as in the tokens: Issuer and Subject are demanded
 
 	Session string // every token of this session
-	TokenID string // this token alone
-	Below   int64  // the subject's tokens whose version is lower
+	// Replaced says of Session that another has just taken its place, in a step-up. Its tokens are answered with
+	// TokenExpired, not TokenRevoked: other requests of the same client are under way with them, and the refresh
+	// that they lead to knows what to say.
+	Replaced bool
+	TokenID  string // this token alone
+	Below    int64  // the subject's tokens whose version is lower
 }
 
 // Validate says what is wrong with r. A list refuses what it refuses: an entry that matches no token
@@ -26,6 +30,9 @@ func (r Revocation) Validate() error {
 	}
 	if set != 1 {
 		return fmt.Errorf("auth: a revocation needs exactly one of Session, TokenID and Below: got %d of them", set)
+	}
+	if r.Replaced && r.Session == "" {
+		return fmt.Errorf("auth: a revocation's Replaced is about its Session: got none")
 	}
 	if r.Below < 0 {
 		return fmt.Errorf("auth: a revocation's Below must be positive: got %d", r.Below)

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	"github.com/doorward/doorward/auth"
@@ -19,40 +18,16 @@ import (
 // that comes a minute or more after that.
 type Memory struct {
 	epoch string
-	start time.Time
-
-	sessions table[string]
-	tokens   table[tokenKey]
-	subjects table[subjectKey]
-
-	sweepAt atomic.Int64 // nanoseconds since start
+	index *index
 }
 
-type (
-	tokenKey   struct{ issuer, id string }
-	subjectKey struct{ issuer, tenant, subject string }
-)
-
-// sweepEvery is how often, at most, a Revoke drops what is over.
-const sweepEvery = time.Minute
-
-// Refusals without a detail are made once, so that a client who repeats a dead token costs no garbage.
 var (
-	errSession = fmt.Errorf("%w: its session was ended", auth.TokenRevoked)
-	errToken   = fmt.Errorf("%w: the token was ended by its id", auth.TokenRevoked)
 	errNoEpoch = fmt.Errorf("%w: it carries no epoch (ep)", auth.TokenExpired)
 	errNobody  = errors.New("revocation: Check was given a nil principal")
 )
 
 // NewMemory returns an empty list with an epoch of its own.
-func NewMemory() *Memory {
-	m := &Memory{epoch: rand.Text()[:8], start: time.Now()}
-	m.sessions.init()
-	m.tokens.init()
-	m.subjects.init()
-	m.sweepAt.Store(int64(sweepEvery))
-	return m
-}
+func NewMemory() *Memory { return &Memory{rand.Text()[:8], newIndex(newNames())} }
 
 // Check implements [List]. It does no I/O and never answers auth.StoreUnavailable.
 func (m *Memory) Check(_ context.Context, p *auth.Principal) error {
@@ -60,25 +35,17 @@ func (m *Memory) Check(_ context.Context, p *auth.Principal) error {
 		return errNobody
 	}
 	if p.Epoch != m.epoch {
-		if p.Epoch == "" {
-			return errNoEpoch
-		}
-		return fmt.Errorf("%w: its epoch is %q, the list's is %q", auth.TokenExpired, p.Epoch, m.epoch)
+		return otherEpoch(p, m.epoch)
 	}
-	if p.Session != "" {
-		if _, hit := m.sessions.get(p.Session, p.Session, m.start); hit {
-			return errSession
-		}
+	return m.index.check(p)
+}
+
+// otherEpoch refuses a token of another epoch than the list's, or of none.
+func otherEpoch(p *auth.Principal, epoch string) error {
+	if p.Epoch == "" {
+		return errNoEpoch
 	}
-	if p.TokenID != "" {
-		if _, hit := m.tokens.get(p.TokenID, tokenKey{p.Issuer, p.TokenID}, m.start); hit {
-			return errToken
-		}
-	}
-	if least, hit := m.subjects.get(p.Subject, subjectKey{p.Issuer, p.Tenant, p.Subject}, m.start); hit && p.Version < least {
-		return fmt.Errorf("%w: its version %d is below %d", auth.TokenExpired, p.Version, least)
-	}
-	return nil
+	return fmt.Errorf("%w: its epoch is %q, the list's is %q", auth.TokenExpired, p.Epoch, epoch)
 }
 
 // Revoke implements [List].
@@ -88,22 +55,11 @@ func (m *Memory) Revoke(_ context.Context, rs ...auth.Revocation) error {
 			return err
 		}
 	}
-	now := time.Since(m.start)
+	until := time.Since(m.index.start) + Keep
 	for _, r := range rs {
-		switch {
-		case r.Session != "":
-			m.sessions.put(r.Session, r.Session, 0, now+Keep)
-		case r.TokenID != "":
-			m.tokens.put(r.TokenID, tokenKey{r.Issuer, r.TokenID}, 0, now+Keep)
-		default:
-			m.subjects.put(r.Subject, subjectKey{r.Issuer, r.Tenant, r.Subject}, r.Below, now+Keep)
-		}
+		m.index.put(Name(r), Value(r), until)
 	}
-	if due := m.sweepAt.Load(); int64(now) >= due && m.sweepAt.CompareAndSwap(due, int64(now+sweepEvery)) {
-		m.sessions.sweep(now)
-		m.tokens.sweep(now)
-		m.subjects.sweep(now)
-	}
+	m.index.sweep()
 	return nil
 }
 

@@ -58,7 +58,9 @@ func (m *Memory) Create(ctx context.Context, c Creation) (Result, error) {
 		if old == nil || old.Replaced {
 			return Result{Outcome: Gone, Epoch: epoch}, nil
 		}
-		if err := m.revoke(ctx, old); err != nil {
+		r := revocationOf(old)
+		r.Replaced = true
+		if err := m.list.Revoke(ctx, r); err != nil {
 			return Result{}, err
 		}
 		m.disown(old)
@@ -256,7 +258,11 @@ func (m *Memory) end(ctx context.Context, row *Session) error {
 }
 
 func (m *Memory) revoke(ctx context.Context, row *Session) error {
-	return m.list.Revoke(ctx, auth.Revocation{Issuer: row.Issuer, Tenant: row.Tenant, Subject: row.Subject, Session: row.ID})
+	return m.list.Revoke(ctx, revocationOf(row))
+}
+
+func revocationOf(row *Session) auth.Revocation {
+	return auth.Revocation{Issuer: row.Issuer, Tenant: row.Tenant, Subject: row.Subject, Session: row.ID}
 }
 
 func (m *Memory) forget(row *Session) {

@@ -248,3 +248,13 @@ func Eventually(t testing.TB, ask func() error) {
 		<-time.After(10 * time.Millisecond)
 	}
 }
+
+// Settle makes the epoch of a list with this prefix look old, so that a test about something else does not wait: the first
+// calls that end something in a new epoch wait for leases of an earlier one. The list must have begun it.
+func Settle(t testing.TB, client redis.UniversalClient, prefix string) {
+	t.Helper()
+	const script = "#!lua flags=allow-oom\nreturn redis.call('HSET', KEYS[1], 'at', 1)"
+	if err := client.Eval(context.Background(), script, []string{"{" + prefix + "}:epoch"}).Err(); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -13,7 +13,7 @@ import (
 func BenchmarkList(b *testing.B) {
 	s := redistest.Start(b)
 	client := s.Client()
-	l := open(b, client)
+	l := settled(b, client)
 	p := listtest.Principal(b, l, "x")
 	for i := range 10_000 {
 		listtest.Revoke(b, l, auth.Revocation{Issuer: "i", Subject: "u", Session: fmt.Sprint(i)})

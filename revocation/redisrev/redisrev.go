@@ -1,19 +1,20 @@
 // Package redisrev is the revocation list in Redis, for any number of processes that share it.
 //
 // It does not own the connection (the client is the caller's, and stays open), sessions, or answers
-// from memory: every Check is one round trip to the Redis that holds the truth.
+// from memory: every Check is one round trip to the Redis that holds the truth. A [revocation.Replica] over it
+// answers from memory.
 //
 // # What it needs
 //
 // Redis 7.0 or newer, single, behind Sentinel, or Cluster, with a maxmemory-policy of noeviction
-// ([List.Ready] looks). Where replicas may be promoted, set min-replicas-to-write, so that a master that
-// was cut off refuses; without it, what was revoked during a failover is lost until the new
-// epoch is seen. The smallest ACL for the default prefix:
+// ([List.Ready] looks). Where replicas may be promoted, set [Config].Replicas, and min-replicas-to-write at Redis to the
+// same, so that a master that was cut off refuses; without it, what was revoked during a failover is lost until the
+// new epoch is seen. The smallest ACL for the default prefix, under nodes with a replica too:
 //
-//	~{dw}:* -@all +eval +evalsha +info +time +get +set +hmget +hset +hgetall +xadd
+//	~{dw}:* -@all +eval +evalsha +info|server +time +get +set +hget +hmget +hset +hgetall +hdel +hlen +xadd +xread +xrange +xrevrange
 //
-// (+info|server is enough without Ready.) Persistence is not needed: a Redis that has
-// lost its memory has another epoch, and every access token of the old one is refreshed.
+// (With Ready +info; with Replicas +wait.) Persistence is not needed: a Redis that has lost its memory has
+// another epoch, and every access token of the old one is refreshed.
 package redisrev
 
 import (
@@ -23,6 +24,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -49,14 +52,31 @@ type Config struct {
 	// packet, and short enough that waiting requests do not pile up. Too short, it makes
 	// outages; too long, only slow refusals.
 	Timeout time.Duration
+
+	// Replicas is how many replicas of Redis may be promoted, by Sentinel or in a Cluster: all of them. Calls that end
+	// something return nil when so many have it. 0, the default, is for a Redis alone.
+	Replicas int
+
+	// MaxLag is the min-replicas-max-lag that is set at Redis: for how long a master that was cut off goes on as if it
+	// were not. Calls that end something right after a failover wait for that long. Default 10 s, which is Redis's; up to
+	// 1 minute. It counts only with Replicas.
+	MaxLag time.Duration
 }
 
 // List is a [revocation.List] in Redis. Make it with [New]; it starts no goroutine that outlives a call
 // by more than the client's own timeouts.
 type List struct {
-	client redis.UniversalClient
-	keys   keys
-	guard  *guard
+	client          redis.UniversalClient
+	keys            keys
+	guard           *guard
+	timeout, maxLag time.Duration
+	replicas        int
+	count           atomic.Int64 // of leases, so that each renewal is seen to be one
+
+	mu       sync.Mutex
+	epoch    string                              // that the last reply came from
+	since    time.Time                           // when the first did; zero when it has been so for long
+	attached []*func(string, []revocation.Entry) // never changed, only replaced
 }
 
 // New returns the list that c describes. It does no I/O: see [List.Ready].
@@ -89,7 +109,16 @@ func New(c Config) (*List, error) {
 	if c.Timeout < time.Millisecond || c.Timeout > 10*time.Second {
 		return nil, fmt.Errorf("redisrev: Config.Timeout: got %v, expected 1ms to 10s, or 0 for 500ms", c.Timeout)
 	}
-	return &List{client: c.Client, keys: newKeys(c.Prefix), guard: newGuard(c.Timeout)}, nil
+	if c.Replicas < 0 || c.Replicas > 16 {
+		return nil, fmt.Errorf("redisrev: Config.Replicas: got %d, expected 0 to 16", c.Replicas)
+	}
+	if c.MaxLag < 0 || c.MaxLag > time.Minute || c.MaxLag != 0 && c.Replicas == 0 {
+		return nil, fmt.Errorf("redisrev: Config.MaxLag: got %v with %d Replicas, expected up to 1m where there are any, or 0 for 10s", c.MaxLag, c.Replicas)
+	}
+	if c.MaxLag == 0 && c.Replicas > 0 {
+		c.MaxLag = 10 * time.Second
+	}
+	return &List{client: c.Client, keys: newKeys(c.Prefix), guard: newGuard(c.Timeout), timeout: c.Timeout, maxLag: c.MaxLag, replicas: c.Replicas}, nil
 }
 
 // Check implements [revocation.List] in one round trip; none for a principal without an epoch.
@@ -105,7 +134,7 @@ func (l *List) Check(ctx context.Context, p *auth.Principal) error {
 		asked = append(asked, l.SessionKey("s", p.Session))
 	}
 	if p.TokenID != "" {
-		asked = append(asked, l.keys.token(p.Issuer, p.TokenID))
+		asked = append(asked, l.keys.tag+revocation.Name(auth.Revocation{Issuer: p.Issuer, TokenID: p.TokenID}))
 	}
 	reply, err := l.run(ctx, checkScript, asked)
 	if err != nil {
@@ -116,81 +145,72 @@ func (l *List) Check(ctx context.Context, p *auth.Principal) error {
 		return err
 	}
 	if epoch != p.Epoch {
+		l.met(epoch, 0, nil)
 		return fmt.Errorf("%w: its epoch is %q, the list's is %q", auth.TokenExpired, p.Epoch, epoch)
 	}
-	return verdict(p.Version, reply[1:], len(asked)-1)
+	if len(reply) != len(asked) {
+		return unreadable("check returned %d values, expected %d", len(reply), len(asked))
+	}
+	return verdict(p, reply[1], reply[2:])
 }
 
-// verdict reads what the keys hold: the subject's minimum, and a mark for each id that has ended.
-func verdict(version int64, values []any, asked int) error {
-	if len(values) != asked {
-		return unreadable("check returned %d values, expected %d", len(values), asked)
-	}
-	for _, v := range values[1:] {
-		switch v {
-		case nil:
-		case "1":
+// verdict reads what the keys hold: the subject's minimum, and a mark for each id that is on the list.
+func verdict(p *auth.Principal, minimum any, marks []any) error {
+	var stale error
+	for i, v := range marks {
+		switch {
+		case v == nil:
+		case v == "1":
 			return fmt.Errorf("%w: its session, or the token itself, was ended", auth.TokenRevoked)
+		case v == "0" && i == 0 && p.Session != "":
+			stale = fmt.Errorf("%w: its session was replaced by another", auth.TokenExpired)
 		default:
-			return unreadable(`a mark is %.40q, expected "1"`, v)
+			return unreadable(`a mark is %.40q, expected "1", or "0" for a session`, v)
 		}
 	}
-	if values[0] == nil {
-		return nil
+	if minimum == nil {
+		return stale
 	}
-	text, _ := values[0].(string)
+	text, _ := minimum.(string)
 	least, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || least < 1 {
-		return unreadable("a minimum is %.40q, expected a positive integer", values[0])
+		return unreadable("a minimum is %.40q, expected a positive integer", minimum)
 	}
-	if version < least {
-		return fmt.Errorf("%w: its version %d is below %d", auth.TokenExpired, version, least)
+	if p.Version < least {
+		return fmt.Errorf("%w: its version %d is below %d", auth.TokenExpired, p.Version, least)
 	}
-	return nil
+	return stale
 }
 
 // batch is how many entries one script writes at most, so that none holds Redis up for long.
 const batch = 100
 
-// Revoke implements [revocation.List] in one round trip for each 100 entries. An entry is in Redis when
-// it returns nil. How durable that is, is Redis's matter; what Redis forgets ends its epoch.
+// Revoke implements [revocation.List] in one round trip for each 100 entries, and then waits for the nodes that answer
+// from memory: usually for a round trip or two, for [revocation.Lease] at most when one of them is dead or slow. In
+// the first moments of a new epoch (a Redis that was started, flushed or promoted) it waits for that long, with Replicas
+// for MaxLag longer, as that Redis does not know who answers from memory. [revocation.WithoutWait] does not wait.
 //
-// When ctx ends first, or the answer does not come, the entries may have been written.
+// An entry is in Redis when it returns nil. How durable that is, is Redis's matter; what Redis forgets ends its epoch.
+// When ctx ends first, or the answer does not come, the entries may have been written; with
+// [revocation.ErrUnconfirmed] they were.
 func (l *List) Revoke(ctx context.Context, rs ...auth.Revocation) error {
 	for _, r := range rs {
 		if err := r.Validate(); err != nil {
 			return err
 		}
 	}
-	for len(rs) > 0 {
-		n := min(len(rs), batch)
-		if err := l.add(ctx, rs[:n]); err != nil {
-			return err
-		}
-		rs = rs[n:]
+	if len(rs) == 0 {
+		return nil
 	}
-	return nil
-}
-
-func (l *List) add(ctx context.Context, rs []auth.Revocation) error {
-	written, least := make([]string, 0, len(rs)), make([]any, 0, len(rs))
-	for _, r := range rs {
-		key, m := l.OwnerKey("v", r.Issuer, r.Tenant, r.Subject), ""
-		switch {
-		case r.Session != "":
-			key = l.SessionKey("s", r.Session)
-		case r.TokenID != "":
-			key = l.keys.token(r.Issuer, r.TokenID)
-		default:
-			m = strconv.FormatInt(r.Below, 10)
-		}
-		written, least = append(written, key), append(least, m)
+	all := make([]revocation.Entry, len(rs))
+	for i, r := range rs {
+		all[i] = revocation.Entry{Name: revocation.Name(r), Value: revocation.Value(r)}
 	}
-	epoch, _, err := l.Step(ctx, addScript, written, least...)
-	if err == nil && epoch == "" {
-		err = unreadable("add returned no epoch")
+	m, short, err := l.add(ctx, all)
+	if err != nil {
+		return err
 	}
-	return err
+	return errors.Join(short, l.confirm(ctx, m))
 }
 
 // Epoch implements [revocation.List] in one round trip.
@@ -200,8 +220,11 @@ func (l *List) Epoch(ctx context.Context) (string, error) {
 		return "", err
 	}
 	epoch, err := epochOf(reply)
-	if err == nil && epoch == "" {
-		err = unreadable("epoch returned none")
+	if err == nil && (epoch == "" || len(reply) != 2) {
+		err = unreadable("epoch returned %d values, the first %q", len(reply), epoch)
+	}
+	if err == nil {
+		l.met(epoch, ageOf(reply[1]), nil)
 	}
 	return epoch, err
 }
@@ -209,27 +232,28 @@ func (l *List) Epoch(ctx context.Context) (string, error) {
 // Ready returns nil when Redis answers and keeps what it is given. Call it at start and from a readiness
 // probe; it uses INFO memory.
 //
-// An error without a code says that Redis may evict keys under its maxmemory: an entry that was evicted
-// revokes nothing, and no epoch shows it. Set maxmemory-policy to noeviction.
+// An error without a code says what may be lost, and is a warning: Redis may evict keys under its maxmemory (an entry
+// that was evicted revokes nothing, and no epoch shows it), or it has replicas that nobody waits for, or a
+// master of it that is cut off would go on.
 func (l *List) Ready(ctx context.Context) error {
 	reply, err := l.run(ctx, readyScript, []string{l.keys.epoch})
 	if err != nil {
 		return err
 	}
-	if len(reply) != 2 {
-		return unreadable("ready returned %d values, expected 2", len(reply))
+	if len(reply) != 4 {
+		return unreadable("ready returned %d values, expected 4", len(reply))
 	}
+	var weak []error
 	if limit, policy := reply[0], reply[1]; limit != "0" && policy != "noeviction" {
-		return fmt.Errorf("redisrev: Redis may evict entries of the list: got maxmemory %v with maxmemory-policy %v, expected noeviction", limit, policy)
+		weak = append(weak, fmt.Errorf("redisrev: Redis may evict entries of the list: got maxmemory %v with maxmemory-policy %v, expected noeviction", limit, policy))
 	}
-	return nil
-}
-
-// run runs a script within the list's own time, and gives each error its code.
-func (l *List) run(ctx context.Context, s *redis.Script, keys []string, args ...any) ([]any, error) {
-	return l.Do(ctx, func(ctx context.Context, client redis.UniversalClient) ([]any, error) {
-		return s.Run(ctx, client, keys, args...).Slice()
-	})
+	if replicas := reply[2]; replicas != "0" && l.replicas == 0 {
+		weak = append(weak, fmt.Errorf("redisrev: a replica of Redis that is promoted may not know the last entries: got %v replicas with Config.Replicas 0, expected it to count them", replicas))
+	}
+	if reply[3] == "" && l.replicas > 0 {
+		weak = append(weak, fmt.Errorf("redisrev: a master of Redis that is cut off would go on: got no min-replicas-to-write, expected %d, as Config.Replicas", l.replicas))
+	}
+	return errors.Join(weak...)
 }
 
 func unreadable(format string, args ...any) error {
@@ -239,13 +263,15 @@ func unreadable(format string, args ...any) error {
 // proposal is the id of the epoch that a script begins when there is none.
 func proposal() string { return rand.Text()[:8] }
 
+const base64url = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+
 // epochOf returns the epoch in a script's reply, "" for none.
 func epochOf(reply []any) (string, error) {
 	if len(reply) == 0 {
 		return "", unreadable("the reply is empty")
 	}
 	epoch, ok := reply[0].(string)
-	if !ok || epoch != "" && (len(epoch) != 8 || !plain(epoch)) {
+	if !ok || epoch != "" && (len(epoch) != 8 || strings.Trim(epoch, base64url) != "") {
 		return "", unreadable("the epoch is %.40q, expected 8 characters of A-Z a-z 0-9 - _", reply[0])
 	}
 	return epoch, nil

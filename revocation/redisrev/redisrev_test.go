@@ -32,8 +32,19 @@ func open(t testing.TB, client redis.UniversalClient, edit ...func(*redisrev.Con
 	return l
 }
 
+// settled is open for a test that does not want to wait for an epoch to be old.
+func settled(t testing.TB, client redis.UniversalClient, edit ...func(*redisrev.Config)) *redisrev.List {
+	t.Helper()
+	l := open(t, client, edit...)
+	if _, err := l.Epoch(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	redistest.Settle(t, client, "dw")
+	return l
+}
+
 // smallestACL is what the package comment says is enough.
-const smallestACL = "~{dw}:* -@all +eval +evalsha +info|server +time +get +set +hmget +hset +hgetall +xadd"
+const smallestACL = "~{dw}:* -@all +eval +evalsha +info|server +time +get +set +hget +hmget +hset +hgetall +hdel +hlen +xadd +xread +xrange +xrevrange"
 
 func TestList(t *testing.T) {
 	for _, test := range []struct {
@@ -58,13 +69,13 @@ func TestList(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			client := test.client(t)
-			listtest.Run(t, func(t *testing.T) revocation.List { return open(t, client) })
+			listtest.Run(t, func(t *testing.T) revocation.List { return settled(t, client) })
 		})
 	}
 	t.Run("two nodes", func(t *testing.T) {
 		s := redistest.Start(t)
 		a, b := s.Client(), s.Client()
-		listtest.Run(t, func(t *testing.T) revocation.List { return twoNodes{open(t, a), open(t, b)} })
+		listtest.Run(t, func(t *testing.T) revocation.List { return twoNodes{settled(t, a), settled(t, b)} })
 	})
 }
 
@@ -125,7 +136,7 @@ func TestRoundTrips(t *testing.T) {
 	proxy := redistest.NewProxy(t, s.Addr())
 	client := redis.NewClient(&redis.Options{Addr: proxy.Addr()})
 	t.Cleanup(func() { _ = client.Close() })
-	l := open(t, client)
+	l := settled(t, client)
 	p := listtest.Principal(t, l, "x")
 	many := make([]auth.Revocation, 101)
 	for i := range many {
@@ -166,7 +177,7 @@ func TestRoundTrips(t *testing.T) {
 // The format that other releases read: see the table in scripts.go.
 func TestFormat(t *testing.T) {
 	s := redistest.Start(t)
-	l := open(t, s.Client())
+	l := settled(t, s.Client())
 	p := &auth.Principal{Issuer: "https://api.example.com", Tenant: "acme", Subject: "ada", Session: "4711", TokenID: "a:b"}
 	listtest.Revoke(t, l, listtest.Session(p), listtest.TokenID(p), listtest.Below(p, 7), listtest.Below(p, 3))
 	// Computed with another program: the length in 8 bytes and the text, of issuer and id; of issuer, tenant, subject.
@@ -236,7 +247,7 @@ func TestFormat_ATK_I06_OddNames(t *testing.T) {
 // Each entry renews the life of its keys, and trims the log of what is over.
 func TestLog_TrimmedAndRenewed(t *testing.T) {
 	s := redistest.Start(t)
-	l := open(t, s.Client())
+	l := settled(t, s.Client())
 	p := listtest.Principal(t, l, "x")
 	listtest.Revoke(t, l, listtest.Below(p, 5))
 	old := time.Now().Add(-revocation.Keep - time.Minute).UnixMilli()

@@ -4,11 +4,12 @@ import "github.com/redis/go-redis/v9"
 
 // The format, for every release that shares it. A change ships readers before writers, or a new prefix.
 //
-//	{dw}:epoch  hash    fmt=1, id, run: the epoch, and the server and history that it was begun on
-//	{dw}:log    stream  k: a look-up key without its tag; m: the minimum where it has one
-//	{dw}:s:sid  string  "1", for revocation.Keep from the last ending; j: alike
+//	{dw}:epoch  hash    fmt=1, id, run: the epoch, and the server and history that it was begun on; at: when, in ms
+//	{dw}:log    stream  k: a look-up key without its tag; m: its value, unless it is a mark of 1
+//	{dw}:s:sid  string  1, or 0 where another session took its place; for revocation.Keep from the last entry
+//	{dw}:j:id   string  1, alike
 //	{dw}:v:own  string  the minimum, merged by maximum; its life is renewed
-//	{dw}:nodes  hash    nodes that answer from memory
+//	{dw}:nodes  hash    nodes that answer from memory: the epoch, the id of the last entry that it has applied, a count
 //
 // Every script declares its keys, and its first key is the epoch. The shebang asks Redis for script
 // flags: allow-oom, since an ending must work over maxmemory, and not no-writes, so that a replica
@@ -37,13 +38,19 @@ if e[1] and e[2] and e[3] == run then
 end
 `
 
-// begin makes the proposed epoch the present one where there is none.
+// begin makes the proposed epoch the present one where there is none. age is how long it is the present one, in
+// milliseconds of Redis's clock, as text.
 const begin = `
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local function begin()
 	if epoch == '' then
 		epoch = ARGV[1]
-		redis.call('HSET', KEYS[1], 'fmt', '1', 'id', epoch, 'run', run)
+		redis.call('HSET', KEYS[1], 'fmt', '1', 'id', epoch, 'run', run, 'at', string.format('%.0f', now))
 	end
+end
+local function age()
+	return string.format('%.0f', math.max(0, now - (tonumber(redis.call('HGET', KEYS[1], 'at')) or now)))
 end
 `
 
@@ -55,13 +62,12 @@ end
 //	less(a, b)       compares integers as text: a Lua number is exact to 2^53 only
 //	weigh(k, m)      merges m with the minimum in k, by maximum
 //	publish(k)       writes the entry of a look-up key, with the minimum that was weighed for it, if one was
+//	replace(k)       writes the entry of a session that another takes the place of; one that has ended stays ended
 //	begin()          begins an epoch where there is none
 //	reply(...)       the answer, behind what Step reads of it
 const step = common + begin + `
-local nodes = redis.call('HGETALL', KEYS[3])
-local clock = redis.call('TIME')
-local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-local least, last = {}, false
+local nodes = redis.call('HLEN', KEYS[3])
+local least, last, told = {}, false, {}
 local function less(a, b)
 	return #a < #b or #a == #b and a < b
 end
@@ -81,9 +87,17 @@ local function publish(k)
 		last = redis.call('XADD', KEYS[2], 'MINID', '~', oldest, '*', 'k', name)
 	end
 	redis.call('SET', k, m or '1', 'PX', ARGV[2])
+	table.insert(told, name)
+	table.insert(told, m or '1')
+end
+local function replace(k)
+	if redis.call('GET', k) ~= '1' then
+		least[k] = '0'
+	end
+	publish(k)
 end
 local function reply(...)
-	return {epoch, last, nodes, ...}
+	return {epoch, last, nodes, age(), told, ...}
 end
 `
 
@@ -99,24 +113,88 @@ return reply
 `)
 
 // KEYS: epoch. ARGV: the proposed id.
-var epochScript = redis.NewScript(common + begin + `begin() return {epoch}`)
+var epochScript = redis.NewScript(common + begin + `begin() return {epoch, age()}`)
 
-// KEYS from the fourth: a look-up key for each entry. ARGV from the third: for each entry its minimum, empty for none.
+// KEYS from the fourth: a look-up key for each entry. ARGV from the third: for each entry its minimum, "replaced", or
+// empty.
 var addScript = NewScript(`
 for i = 4, #KEYS do
-	if ARGV[i - 1] ~= '' then
+	if ARGV[i - 1] ~= '' and ARGV[i - 1] ~= 'replaced' then
 		weigh(KEYS[i], ARGV[i - 1])
 	end
 end
 for i = 4, #KEYS do
-	publish(KEYS[i])
+	if ARGV[i - 1] == 'replaced' then
+		replace(KEYS[i])
+	else
+		publish(KEYS[i])
+	end
 end
 begin()
 return reply()
 `)
 
-// KEYS: epoch, so that it runs where the list is.
+// before compares ids of the log, whose parts are too large for a Lua number.
+const before = `
+local function before(a, b)
+	local ams, aseq = string.match(a, '^(%d+)-(%d+)$')
+	local bms, bseq = string.match(b, '^(%d+)-(%d+)$')
+	if not ams or not bms then
+		error(redis.error_reply('DWFORMAT ' .. KEYS[2] .. ' or ' .. KEYS[3] .. ' has an id that is none'))
+	end
+	if ams ~= bms then
+		return #ams < #bms or #ams == #bms and ams < bms
+	end
+	return #aseq < #bseq or #aseq == #bseq and aseq < bseq
+end
+`
+
+// leaseScript is registration, acknowledgement and reading in one. A node is registered only by a reply that reaches
+// the end of the log, since only that is a lease: a node that is loading, or has fallen behind, keeps nobody waiting.
+//
+// KEYS: epoch, log, nodes. ARGV: the proposed id, node, epoch known, id of the last entry applied, a count, the most
+// entries. Reply: epoch, age, 1 if the entries are from the start, 1 if they reach the end, now, entries.
+var leaseScript = redis.NewScript(common + begin + before + `
+begin()
+local top = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1]
+local last, at, start = top and top[1] or '0-0', ARGV[4], 0
+if at == '' or epoch ~= ARGV[3] or before(last, at) then
+	at, start = '0-0', 1
+end
+local entries = redis.call('XRANGE', KEYS[2], '(' .. at, '+', 'COUNT', ARGV[6])
+local reached = #entries == 0 or entries[#entries][1] == last
+if reached then
+	redis.call('HSET', KEYS[3], ARGV[2], epoch .. ' ' .. at .. ' ' .. ARGV[5])
+end
+return {epoch, age(), start, reached and 1 or 0, string.format('%.0f', now), entries}
+`)
+
+// KEYS: epoch, log, nodes. ARGV: the id of an entry. Reply: epoch, age, then each node that has not applied it in this
+// epoch, with its registration.
+var lagScript = redis.NewScript(common + begin + before + `
+local nodes = redis.call('HGETALL', KEYS[3])
+local reply = {epoch, age()}
+for i = 1, #nodes, 2 do
+	local e, at = string.match(nodes[i + 1], '^(%S+) (%S+) %d+$')
+	if not e or e ~= epoch or before(at, ARGV[1]) then
+		table.insert(reply, nodes[i])
+		table.insert(reply, nodes[i + 1])
+	end
+end
+return reply
+`)
+
+// KEYS: epoch, log, nodes. ARGV: node, and its registration as it was seen, or nothing for whatever it is.
+var forgetScript = redis.NewScript(common + `
+if ARGV[2] == '' or redis.call('HGET', KEYS[3], ARGV[1]) == ARGV[2] then
+	redis.call('HDEL', KEYS[3], ARGV[1])
+end
+return {epoch}
+`)
+
+// KEYS: epoch, so that it runs where the list is. min_slaves_good_slaves is there only where min-replicas-to-write is set.
 var readyScript = redis.NewScript(common + `
 local memory = redis.call('INFO', 'memory')
-return {string.match(memory, '\nmaxmemory:(%d+)'), string.match(memory, '\nmaxmemory_policy:([%w-]+)')}
+return {string.match(memory, '\nmaxmemory:(%d+)'), string.match(memory, '\nmaxmemory_policy:([%w-]+)'),
+	string.match(info, '\nconnected_slaves:(%d+)') or '0', string.match(info, '\nmin_slaves_good_slaves:(%d+)') or ''}
 `)

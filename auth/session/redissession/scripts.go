@@ -158,7 +158,7 @@ for _, other in ipairs(redis.call('ZRANGE', index, '-inf', ms(now), 'BYSCORE')) 
 	table.insert(dead, other)
 end
 if old then
-	publish(s[replaces])
+	replace(s[replaces])
 end
 for _, other in ipairs(ended) do
 	publish(s[other])
