@@ -103,14 +103,15 @@ func (s *Sessions) rotate(ctx context.Context, r *Rotation) (*auth.Pair, Outcome
 			return nil, "", err
 		}
 		res, err := s.c.Store.Rotate(ctx, *r)
-		if err != nil {
+		if err != nil && res.Outcome == "" {
 			return nil, "", err
 		}
 		s.learn(res.Epoch)
 		if res.Outcome == OtherEpoch {
 			continue
 		}
-		if err := refusal(res.Outcome); err != nil {
+		// A refusal comes first: that a token was stolen must be told, also where its ending is not confirmed yet.
+		if err := errors.Join(refusal(res.Outcome), err); err != nil {
 			return nil, res.Outcome, err
 		}
 		pair, err := s.pair(at, r, key, res, sub)

@@ -107,7 +107,7 @@ func TestATK_S16_StepUp(t *testing.T) {
 		if p := w.accepted(strong); len(p.Methods) != 2 || !p.AuthTime.Equal(time.Now()) {
 			t.Errorf("got %+v", p)
 		}
-		w.wantAccess(old, auth.TokenRevoked)
+		w.wantAccess(old, auth.TokenExpired)
 		_, err := w.RefreshCookie(ctx, old.Refresh, phone) // another tab of the browser: it must not lose the new cookies
 		if auth.CodeOf(err) != auth.TokenExpired || session.Ended(err) {
 			t.Errorf("within the grace time: got %v", err)

@@ -16,7 +16,9 @@ import (
 // context may end a call early; then the step was taken or not taken, whole.
 //
 // Errors mean that the store cannot answer and have the code auth.StoreUnavailable; what the step found
-// is an [Outcome]. No method revives a row: only Create makes one, under an id that is not there.
+// is an [Outcome]. With revocation.ErrUnconfirmed the step was taken and its results are returned too: an ending
+// that it made is not known to have reached every node. No method revives a row: only Create makes one, under an
+// id that is not there.
 type Store interface {
 	// Revocations is the list that the store ends sessions on. The tokens of the sessions must be made and
 	// verified by the same. It returns the same value each time and does no I/O.

@@ -103,7 +103,7 @@ func replace(k *kit) {
 		k.Fatalf("got %q, ended %v; the replaced one does not count", res.Outcome, res.Ended)
 	}
 	k.wantAlive(res.Session)
-	k.wantAccess(old, math53, auth.TokenRevoked)
+	k.wantAccess(old, math53, auth.TokenExpired) // PROTOCOLS 9: a request of before is answered with a refresh
 	if ids := k.list(k.owner); !slices.Equal(ids, []string{res.Session.ID}) {
 		k.Errorf("got %v", ids)
 	}

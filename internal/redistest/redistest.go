@@ -251,10 +251,7 @@ func Eventually(t testing.TB, ask func() error) {
 
 // Settle makes the epoch of a list with this prefix look old, so that a test about something else does not wait: the first
 // calls that end something in a new epoch wait for leases of an earlier one. The list must have begun it.
-func Settle(t testing.TB, client redis.UniversalClient, prefix string) {
-	t.Helper()
+func Settle(ctx context.Context, client redis.UniversalClient, prefix string) error {
 	const script = "#!lua flags=allow-oom\nreturn redis.call('HSET', KEYS[1], 'at', 1)"
-	if err := client.Eval(context.Background(), script, []string{"{" + prefix + "}:epoch"}).Err(); err != nil {
-		t.Fatal(err)
-	}
+	return client.Eval(ctx, script, []string{"{" + prefix + "}:epoch"}).Err()
 }

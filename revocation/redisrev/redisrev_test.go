@@ -39,7 +39,9 @@ func settled(t testing.TB, client redis.UniversalClient, edit ...func(*redisrev.
 	if _, err := l.Epoch(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	redistest.Settle(t, client, "dw")
+	if err := redistest.Settle(t.Context(), client, "dw"); err != nil {
+		t.Fatal(err)
+	}
 	return l
 }
 

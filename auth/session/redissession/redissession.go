@@ -8,7 +8,7 @@
 //
 // What redisrev needs, and these commands for the default prefix:
 //
-//	~{dw}:* -@all +eval +evalsha +info +time +get +set +del +hmget +hset +hget +hgetall +hincrby +zadd +zrem +zrange +pexpireat +xadd
+//	~{dw}:* -@all +eval +evalsha +info +time +get +set +del +hmget +hset +hget +hgetall +hdel +hlen +hincrby +zadd +zrem +zrange +pexpireat +xadd +xread +xrange +xrevrange
 //
 // A session takes about 1.8 KB of Redis; a third of it where hash-max-listpack-value is 512, since a browser's user
 // agent is longer than the default of 64.
@@ -19,6 +19,7 @@
 package redissession
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -75,9 +76,9 @@ func (s *Store) Create(ctx context.Context, c session.Creation) (session.Result,
 	if c.Replaces != "" {
 		ids = []string{c.Replaces}
 	}
-	a, err := s.repeat(ctx, createScript, keys, args, ids)
-	if err != nil {
-		return session.Result{}, err
+	a, late := s.repeat(ctx, createScript, keys, args, ids)
+	if late != nil && a.outcome == "" {
+		return session.Result{}, late
 	}
 	res := session.Result{Outcome: session.Outcome(a.outcome), Epoch: a.epoch}
 	switch {
@@ -88,9 +89,9 @@ func (s *Store) Create(ctx context.Context, c session.Creation) (session.Result,
 			return session.Result{}, err
 		}
 		res.Ended, err = texts(a.found[1])
-		return res, err
+		return res, cmp.Or(err, late)
 	case res.Outcome == session.OtherEpoch || res.Outcome == session.Gone:
-		return res, nil
+		return res, late
 	}
 	return session.Result{}, a.odd()
 }
@@ -103,13 +104,13 @@ func (s *Store) Rotate(ctx context.Context, r session.Rotation) (session.Result,
 	if r.Generation < 1 || r.Generation > maxGeneration || r.Numbers.EndedBelow < 0 {
 		return session.Result{}, fmt.Errorf("redissession: got generation %d and ended below %d, expected 1 to 2^53-2 and 0 or more", r.Generation, r.Numbers.EndedBelow)
 	}
-	a, err := s.step(ctx, rotateScript,
+	a, late := s.step(ctx, rotateScript,
 		[]string{s.key("I", r.Owner), s.list.SessionKey("S", r.ID), s.list.SessionKey("s", r.ID)},
 		call(), r.Epoch, r.ID, r.Generation, r.Numbers.EndedBelow, r.Numbers.Except, r.Grace.Milliseconds(), r.Binding,
 		flag(r.Lenient), flag(r.Lend), flag(r.EndOnOtherEpoch),
 		r.KeyID, addr(r.Client.Addr), r.Client.UserAgent, r.Device)
-	if err != nil {
-		return session.Result{}, err
+	if late != nil && a.outcome == "" {
+		return session.Result{}, late
 	}
 	res := session.Result{Outcome: session.Outcome(a.outcome), Epoch: a.epoch}
 	switch res.Outcome {
@@ -119,12 +120,13 @@ func (s *Store) Rotate(ctx context.Context, r session.Rotation) (session.Result,
 		return session.Result{}, a.odd()
 	}
 	if len(a.found) == 0 && (res.Outcome == session.OtherEpoch || res.Outcome == session.Gone) {
-		return res, nil
+		return res, late
 	} else if len(a.found) != 1 {
 		return session.Result{}, a.odd()
 	}
+	var err error
 	res.Session, err = decode(r.Owner, r.ID, a.found[0])
-	return res, err
+	return res, cmp.Or(err, late)
 }
 
 // End implements [session.Store] in one round trip, and one more for each session that replaced one that it ends.
@@ -144,14 +146,15 @@ func (s *Store) EndBelow(ctx context.Context, owner session.Owner, version int64
 	return s.ended(s.repeat(ctx, endBelowScript, []string{s.key("I", owner), s.key("v", owner)}, []any{version, except}, nil))
 }
 
-func (s *Store) ended(a answer, err error) ([]string, error) {
-	if err != nil {
-		return nil, err
+func (s *Store) ended(a answer, late error) ([]string, error) {
+	if late != nil && a.outcome == "" {
+		return nil, late
 	}
 	if a.outcome != "ended" || a.epoch == "" || len(a.found) != 1 {
 		return nil, a.odd()
 	}
-	return texts(a.found[0])
+	ids, err := texts(a.found[0])
+	return ids, cmp.Or(err, late)
 }
 
 // List implements [session.Store]. It also takes those that are over off the owner's index.
@@ -230,17 +233,15 @@ func (a answer) odd() error {
 	return unreadable("a script answered %.40q with %d values in epoch %q", a.outcome, len(a.found), a.epoch)
 }
 
+// step runs a script. With [revocation.ErrUnconfirmed] the answer is there too: it has run.
 func (s *Store) step(ctx context.Context, script *redis.Script, keys []string, args ...any) (answer, error) {
 	epoch, found, err := s.list.Step(ctx, script, keys, args...)
-	if err != nil {
-		return answer{}, err
-	}
 	a := answer{epoch: epoch}
 	if len(found) > 0 {
 		a.outcome, _ = found[0].(string)
 		a.found = found[1:]
 	}
-	return a, nil
+	return a, err
 }
 
 // repeat runs a script that may touch the sessions of these ids, and those that it names when it needs more,
