@@ -252,44 +252,51 @@ func (r *Replica) nudge() {
 	}
 }
 
-// follow reads the feed until ctx ends.
+// follow reads the feed until ctx ends: when it was told of news, and before a lease runs out.
 func (r *Replica) follow(ctx context.Context) {
 	defer close(r.done)
-	ask, hinted := make(chan Position), make(chan struct{}, 1)
+	ask, told := make(chan Position), make(chan error)
 	var waiter sync.WaitGroup
 	waiter.Go(func() {
 		for at := range ask {
-			if r.feed.Wait(ctx, at) == nil {
-				select {
-				case hinted <- struct{}{}:
-				default:
-				}
+			select {
+			case told <- r.feed.Wait(ctx, at):
+			case <-ctx.Done():
 			}
 		}
 	})
 	defer waiter.Wait()
 	defer close(ask)
 	timer := time.NewTimer(0)
-	for ctx.Err() == nil {
+	defer timer.Stop()
+	for waiting := false; ctx.Err() == nil; {
 		pause := renewEvery
 		from, at := time.Now(), r.position()
 		// Not cancelled: what is under way when the replica is closed must not register it after it has left.
-		if b, err := r.feed.Next(context.WithoutCancel(ctx), r.node, at); err != nil {
-			r.failed(err)
+		b, failure := r.feed.Next(context.WithoutCancel(ctx), r.node, at)
+		if failure != nil {
+			r.failed(failure)
 			pause = retryEvery
 		} else if r.take(from, b) {
 			continue
 		}
 		timer.Reset(pause - time.Since(from))
-		select {
-		case ask <- r.position(): // the waiter is free
-		default: // it waits already, perhaps on a connection that is broken
+		// After a failure there may be news all the time, such as an entry that nobody here can read.
+		if !waiting && failure == nil {
+			ask <- r.position()
+			waiting = true
 		}
-		select {
-		case <-ctx.Done():
-		case <-timer.C:
-		case <-hinted:
-		case <-r.wake:
+		for idle := true; idle; {
+			select {
+			case <-ctx.Done():
+				idle = false
+			case <-timer.C:
+				idle = false
+			case <-r.wake:
+				idle = false
+			case err := <-told:
+				waiting, idle = false, err != nil || failure != nil
+			}
 		}
 	}
 }
