@@ -103,7 +103,7 @@ func TestRead_Truncated(t *testing.T) {
 		}
 		return history.Read(cut)
 	}
-	for n := 0; n <= len(whole); n += 13 {
+	for n := 0; n <= len(whole); n += 37 {
 		h, err := read(whole[:n])
 		if err != nil {
 			t.Fatalf("cut at %d: %v", n, err)

@@ -38,7 +38,7 @@ type Server struct {
 	watch string      // a sentinel's configuration, "" for a server with data
 	admin *redis.Client
 	cmd   *exec.Cmd
-	ended chan struct{}
+	ended <-chan struct{}
 	said  *strings.Builder // read only after ended
 }
 
@@ -190,21 +190,10 @@ func (s *Server) run() bool {
 	if s.watch != "" {
 		args = []string{s.config(), "--sentinel"}
 	}
-	s.cmd, s.ended, s.said = exec.Command("redis-server", args...), make(chan struct{}), new(strings.Builder)
-	s.cmd.Stdout, s.cmd.Stderr, s.cmd.SysProcAttr = s.said, s.said, dieWithParent()
-	started := make(chan error)
-	go func() {
-		// The order to die with its parent counts from the thread that starts the process, so that thread
-		// is kept until the end (golang.org/issue/27505).
-		runtime.LockOSThread()
-		err := s.cmd.Start()
-		started <- err
-		if err == nil {
-			_ = s.cmd.Wait()
-		}
-		close(s.ended)
-	}()
-	if err := <-started; err != nil {
+	s.cmd, s.said = exec.Command("redis-server", args...), new(strings.Builder)
+	s.cmd.Stdout, s.cmd.Stderr = s.said, s.said
+	var err error
+	if s.ended, err = Spawn(s.cmd); err != nil {
 		s.cmd = nil
 		s.t.Fatalf("redis-server: %v", err)
 	}
@@ -226,6 +215,25 @@ func (s *Server) run() bool {
 	default:
 		return true
 	}
+}
+
+// Spawn starts a process that the kernel ends with this one, also with a panic or a timeout of package testing,
+// which run no Cleanup. The channel is closed when it has ended.
+func Spawn(cmd *exec.Cmd) (ended <-chan struct{}, err error) {
+	cmd.SysProcAttr = dieWithParent()
+	started, done := make(chan error), make(chan struct{})
+	go func() {
+		// The order to die with its parent counts from the thread that starts the process, so that thread
+		// is kept until the end (golang.org/issue/27505).
+		runtime.LockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait()
+		}
+		close(done)
+	}()
+	return done, <-started
 }
 
 // answers says whether a server is there and has loaded its data.
