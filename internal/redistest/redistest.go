@@ -7,6 +7,7 @@ package redistest
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"os"
@@ -33,9 +34,11 @@ type Server struct {
 	dir   string
 	port  int
 	args  []string
+	tls   *tls.Config // nil for plain TCP
+	watch string      // a sentinel's configuration, "" for a server with data
 	admin *redis.Client
 	cmd   *exec.Cmd
-	ended chan struct{}
+	ended <-chan struct{}
 	said  *strings.Builder // read only after ended
 }
 
@@ -44,16 +47,26 @@ type Server struct {
 // or fails when DOORWARD_TEST_SERVERS=required.
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
+	return start(&Server{t: t, args: args})
+}
+
+// start fills in and runs s, of which everything else is set.
+func start(s *Server) *Server {
+	t := s.t
+	t.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		if os.Getenv(required) == "required" {
 			t.Fatalf("redis-server is not installed, and %s=required: %v", required, err)
 		}
 		t.Skip("needs redis-server, which is not installed")
 	}
-	s := &Server{t: t, dir: t.TempDir(), args: args}
+	if s.dir == "" {
+		s.dir = t.TempDir()
+	}
 	t.Cleanup(s.Kill)
 	for range 5 { // a free port may be taken by someone else before the server has it
 		s.port = freePort(t)
+		s.writeConfig()
 		if s.run() {
 			s.admin = s.Client(func(o *redis.Options) { o.PoolSize = 1; o.ContextTimeoutEnabled = true })
 			return s
@@ -87,7 +100,7 @@ func (s *Server) Addr() string { return fmt.Sprint("127.0.0.1:", s.port) }
 
 // Client returns a client of the server, with go-redis's defaults and what edit changes.
 func (s *Server) Client(edit ...func(*redis.Options)) *redis.Client {
-	o := &redis.Options{Addr: s.Addr()}
+	o := &redis.Options{Addr: s.Addr(), TLSConfig: s.TLS()}
 	for _, e := range edit {
 		e(o)
 	}
@@ -170,26 +183,22 @@ func (s *Server) run() bool {
 		"--port", fmt.Sprint(s.port), "--bind", "127.0.0.1", "--dir", s.dir,
 		"--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0", "--enable-debug-command", "local",
 	}, s.args...)
-	s.cmd, s.ended, s.said = exec.Command("redis-server", args...), make(chan struct{}), new(strings.Builder)
-	s.cmd.Stdout, s.cmd.Stderr, s.cmd.SysProcAttr = s.said, s.said, dieWithParent()
-	started := make(chan error)
-	go func() {
-		// The order to die with its parent counts from the thread that starts the process, so that thread
-		// is kept until the end (golang.org/issue/27505).
-		runtime.LockOSThread()
-		err := s.cmd.Start()
-		started <- err
-		if err == nil {
-			_ = s.cmd.Wait()
-		}
-		close(s.ended)
-	}()
-	if err := <-started; err != nil {
+	if s.tls != nil {
+		args[0] = "--tls-port"
+		args = append(args, "--port", "0")
+	}
+	if s.watch != "" {
+		args = []string{s.config(), "--sentinel"}
+	}
+	s.cmd, s.said = exec.Command("redis-server", args...), new(strings.Builder)
+	s.cmd.Stdout, s.cmd.Stderr = s.said, s.said
+	var err error
+	if s.ended, err = Spawn(s.cmd); err != nil {
 		s.cmd = nil
 		s.t.Fatalf("redis-server: %v", err)
 	}
 	deadline := time.After(patience)
-	for !answers(s.Addr()) {
+	for !s.answers() {
 		select {
 		case <-s.ended:
 			return false
@@ -208,11 +217,33 @@ func (s *Server) run() bool {
 	}
 }
 
+// Spawn starts a process that the kernel ends with this one, also with a panic or a timeout of package testing,
+// which run no Cleanup. The channel is closed when it has ended.
+func Spawn(cmd *exec.Cmd) (ended <-chan struct{}, err error) {
+	cmd.SysProcAttr = dieWithParent()
+	started, done := make(chan error), make(chan struct{})
+	go func() {
+		// The order to die with its parent counts from the thread that starts the process, so that thread
+		// is kept until the end (golang.org/issue/27505).
+		runtime.LockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait()
+		}
+		close(done)
+	}()
+	return done, <-started
+}
+
 // answers says whether a server is there and has loaded its data.
-func answers(addr string) bool {
-	c, err := net.DialTimeout("tcp", addr, time.Second)
+func (s *Server) answers() bool {
+	c, err := net.DialTimeout("tcp", s.Addr(), time.Second)
 	if err != nil {
 		return false
+	}
+	if s.tls != nil {
+		c = tls.Client(c, s.TLS())
 	}
 	defer func() { _ = c.Close() }()
 	_ = c.SetDeadline(time.Now().Add(time.Second))

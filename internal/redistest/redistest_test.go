@@ -64,10 +64,68 @@ func TestCluster(t *testing.T) {
 	}
 }
 
+func TestSentinels(t *testing.T) {
+	t.Parallel()
+	master := redistest.Start(t, "--min-replicas-to-write", "1", "--min-replicas-max-lag", "1")
+	replica := redistest.StartReplica(t, master, "--min-replicas-to-write", "1", "--min-replicas-max-lag", "1")
+	s := redistest.StartSentinels(t, master, 3)
+	if s.Master() != master.Addr() {
+		t.Fatalf("the master is %s, want %s", s.Master(), master.Addr())
+	}
+	c := s.Client()
+	set := func(v string) {
+		t.Helper()
+		redistest.Eventually(t, func() error { return c.Set(t.Context(), "k", v, 0).Err() })
+	}
+	set("1")
+	for _, step := range []struct {
+		name     string
+		fail     func()
+		new, old *redistest.Server
+	}{
+		{"asked for", s.Failover, replica, master},
+		{"killed", func() { replica.Kill(); s.WaitOther(replica.Addr()); replica.Restart() }, master, replica},
+		{"paused", func() { master.Pause(); s.WaitOther(master.Addr()); master.Resume() }, replica, master},
+	} {
+		step.fail()
+		if now := s.WaitSettled(1); now != step.new.Addr() {
+			t.Fatalf("%s: the master is %s, want %s", step.name, now, step.new.Addr())
+		}
+		set(step.name) // refused without the old master as a replica
+		step.old.WaitSynced()
+		if v := step.new.Do("GET", "k"); v != step.name {
+			t.Errorf("%s: the master has %v: the client follows another", step.name, v)
+		}
+	}
+}
+
+func TestTLS(t *testing.T) {
+	t.Parallel()
+	for _, demanded := range []string{"optional", "yes"} {
+		s := redistest.StartTLS(t, "--tls-auth-clients", demanded)
+		s.Do("SET", "k", "v")
+		for _, test := range []struct {
+			name string
+			edit func(*redis.Options)
+			ok   bool
+		}{
+			{"with a certificate", func(*redis.Options) {}, true},
+			{"without", func(o *redis.Options) { o.TLSConfig.Certificates = nil }, demanded == "optional"},
+			{"of a stranger", func(o *redis.Options) { o.TLSConfig = redistest.StartTLS(t).TLS() }, false},
+			{"in plain text", func(o *redis.Options) { o.TLSConfig = nil }, false},
+		} {
+			c := s.Client(func(o *redis.Options) { o.MaxRetries, o.DialerRetries = -1, 1 }, test.edit)
+			if v, err := c.Get(t.Context(), "k").Result(); (err == nil) != test.ok || test.ok && v != "v" {
+				t.Errorf("%s, %s: got %q, %v, want success: %v", demanded, test.name, v, err, test.ok)
+			}
+		}
+	}
+}
+
 func TestProxy(t *testing.T) {
 	s := redistest.Start(t)
 	p := redistest.NewProxy(t, s.Addr())
-	c := redis.NewClient(&redis.Options{Addr: p.Addr(), MaxRetries: -1, DialerRetries: 1, ReadTimeout: 100 * time.Millisecond})
+	c := redis.NewClient(&redis.Options{Addr: p.Addr(), MaxRetries: -1, DialerRetries: 1, ReadTimeout: 300 * time.Millisecond})
 	defer func() { _ = c.Close() }()
 	incr := func() error { return c.Incr(context.Background(), "n").Err() }
 	timeout := func(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
@@ -94,7 +152,7 @@ func TestProxy(t *testing.T) {
 		{"healed", p.Heal, fine, "5"},
 		{"cut", p.Cut, closed, "5"},
 		{"healed", p.Heal, fine, "6"},
-		{"slow", func() { p.Delay(300 * time.Millisecond) }, timeout, "7"},
+		{"slow", func() { p.Delay(time.Second) }, timeout, "7"},
 		{"slow, with patience", func() { p.Delay(time.Millisecond) }, fine, "8"},
 	} {
 		step.set()

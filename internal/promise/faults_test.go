@@ -1,0 +1,124 @@
+//go:build linux
+
+package promise_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/doorward/doorward/internal/redistest"
+)
+
+// pause is how long a fault lasts: longer than a lease, with time for calls to be confirmed meanwhile.
+const pause = 3500 * time.Millisecond
+
+// A scene is a load, and the Redis below it: one server, or a master with a replica and sentinels.
+type scene struct {
+	*load
+	servers   map[string]*redistest.Server // by address
+	sentinels *redistest.Sentinels
+}
+
+// A fault happens and is over when run returns.
+type fault struct {
+	name string
+	run  func(*scene)
+}
+
+// What happens to nodes, whatever Redis is like.
+var ofNodes = []fault{
+	{"a node is paused for longer than its lease", func(s *scene) { s.pauses(s.one(), func() { s.wait(pause) }) }},
+	{"a node is killed, another one joins", func(s *scene) { s.kill(s.one()); s.wait(time.Second); s.join() }},
+	{"a node joins, another one leaves", func(s *scene) { n := s.one(); s.join(); s.wait(time.Second / 2); s.leave(n) }},
+	{"a node is cut off from Redis", func(s *scene) { s.loses(s.one(), cut) }},
+	{"a node gets no answers from Redis", func(s *scene) { s.loses(s.one(), halfOpen) }},
+}
+
+// What happens to Redis, whatever it is like.
+var ofRedis = []fault{
+	{"Redis is flushed", func(s *scene) { s.master().Do("FLUSHALL") }},
+	{"Redis is killed and comes back with an older snapshot", func(s *scene) {
+		m := s.master()
+		m.Save()
+		s.progress(200) // all of which it forgets
+		m.Kill()
+		m.Restart()
+	}},
+	{"Redis is flushed while a node is paused", func(s *scene) {
+		s.pauses(s.one(), func() { s.master().Do("FLUSHALL"); s.wait(pause) })
+	}},
+}
+
+// What happens to a Redis that is alone.
+var ofOne = []fault{
+	{"Redis is stopped for a while", func(s *scene) {
+		m := s.master()
+		m.Save()
+		m.Stop()
+		s.wait(2 * time.Second)
+		m.Restart()
+	}},
+	{"Redis does not run for a while", func(s *scene) { m := s.master(); m.Pause(); s.wait(pause); m.Resume() }},
+}
+
+// What happens to one with a replica. min-replicas-to-write is set, so that a master that was cut off refuses.
+var ofTwo = []fault{
+	{"the replica is promoted, the master lives", func(s *scene) { s.sentinels.Failover() }},
+	{"the master is killed, its replica promoted", func(s *scene) {
+		m := s.master()
+		m.Kill()
+		s.sentinels.WaitOther(m.Addr())
+		m.Restart()
+	}},
+	{"the master does not run, its replica is promoted, the master goes on", func(s *scene) {
+		m := s.master()
+		m.Pause()
+		s.sentinels.WaitOther(m.Addr())
+		m.Resume()
+	}},
+	{"the replica is promoted while a node is paused", func(s *scene) {
+		s.pauses(s.one(), func() { s.sentinels.Failover(); s.wait(pause) })
+	}},
+}
+
+func (s *scene) master() *redistest.Server {
+	s.t.Helper()
+	addr := s.set.Addr
+	if s.sentinels != nil {
+		addr = s.sentinels.WaitSettled(1)
+	}
+	return s.servers[addr]
+}
+
+// one is any node; the others go on.
+func (s *scene) one() *node {
+	nodes := s.all()
+	return nodes[rand.IntN(len(nodes))]
+}
+
+func (s *scene) pauses(n *node, meanwhile func()) {
+	n.pause()
+	meanwhile()
+	n.resume()
+}
+
+func (s *scene) loses(n *node, m wireMode) {
+	s.wire(n, m)
+	s.wait(pause)
+	s.wire(n, whole)
+}
+
+func (s *scene) wait(d time.Duration) { rest(s.t.Context(), d) }
+
+// progress waits until as many more endings are confirmed: the list has recovered.
+func (s *scene) progress(endings int64) {
+	s.t.Helper()
+	want := s.confirmed.Load() + endings
+	redistest.Eventually(s.t, func() error {
+		if got := s.confirmed.Load(); got < want {
+			return fmt.Errorf("%d endings are confirmed, expected %d by now", got, want)
+		}
+		return nil
+	})
+}
