@@ -17,7 +17,8 @@ const accessHeader = "X-Access-Token"
 // A Refresher exchanges refresh tokens; *session.Sessions is one. The codes TokenInvalid, TokenRevoked,
 // RefreshReused and LoginFailed say that the token will never work again. Every other error says "not now".
 type Refresher interface {
-	// RefreshCookie exchanges the token for a new pair. Whoever repeats it at once gets the same refresh token.
+	// RefreshCookie exchanges the token for a new pair. Whoever repeats it at once gets the same refresh token,
+	// and so does who shows one that was made just now.
 	RefreshCookie(ctx context.Context, refresh string, from auth.Client) (*auth.Pair, error)
 	// Lend returns an access token for one request and changes nothing.
 	Lend(ctx context.Context, refresh string, from auth.Client) (*auth.Pair, error)

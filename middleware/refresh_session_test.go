@@ -210,6 +210,36 @@ func TestRefreshFromCookieSessionsInHeader(t *testing.T) {
 	})
 }
 
+// ATK-S02, promise R: such a page has no access token at first, so what it sends before it has read one rotates. The
+// request that left first and arrives last must not look like a thief's.
+func TestRefreshFromCookieSessionsInHeader_ATK_S02_DelayedRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, inHeader)
+		page := h.login()
+		delete(page.cookies, "__Host-access")
+		for range 3 {
+			delayed, other := page.tab(), page.tab()
+			before := page.cookies["__Host-refresh"]
+			for _, tab := range []*browserTab{page, other, page, page, delayed, page} { // page again: with the cookie of the answer
+				w := tab.wants("/me", "", "ann user")
+				access := w.Header().Get("X-Access-Token")
+				if p, err := h.tokens.Verify(t.Context(), access); err != nil || p.Session != page.session {
+					t.Fatalf("the access token: %v", err)
+				}
+				if now := tab.cookies["__Host-refresh"]; now == before || now != page.cookies["__Host-refresh"] {
+					t.Fatal("not one child for all")
+				}
+				time.Sleep(1500 * time.Millisecond) // all within the grace time
+			}
+			time.Sleep(late)
+		}
+		rows, err := h.List(t.Context(), "", "ann")
+		if err != nil || len(rows) != 1 || rows[0].Generation != 4 {
+			t.Errorf("got %v, %v; expected one session, swapped three times", rows, err)
+		}
+	})
+}
+
 // Two users in two tabs of one browser: the page of the first one neither acts as the second nor reads his data.
 func TestRefreshFromCookieSessionsTwoUsers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

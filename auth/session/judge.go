@@ -13,6 +13,7 @@ import "time"
 //	begun below r.Numbers.EndedBelow, and not Except             Gone        end
 //	r.EndOnOtherEpoch, and row.Epoch is not the list's           Gone        end
 //	row.Binding is set and is not r.Binding                      Unbound     -
+//	p = c, r.Lenient, before GraceUntil                          Kept        -
 //	p = c                                                        Rotated     write
 //	p > c: authentic, so the store has forgotten                 RolledBack  write
 //	From <= p < c before GraceUntil                              Replayed    -
@@ -24,11 +25,15 @@ import "time"
 // UPDATE ... WHERE generation = ? AND late = ?; no row changed: read and judge again). An end deletes the
 // row and puts it on the list; without a row of the owner's, a zero one is returned and there is nothing to end.
 // With r.Lend nothing is written or ended; the lines with a child are Lent then, and Reused is Late.
+//
+// Kept is what holds the promise to browsers. From moves at each swap, so that a second one within the grace time
+// of the first would make a grandparent of a token whose racers may still be on their way. Where every showing is
+// Lenient there is no such second one: within the grace time what was exchanged is p = From, and gets the child.
 func (r Rotation) Judge(row Session, epoch string, now time.Time) (Session, Outcome) {
 	row, outcome := r.judge(row, epoch, now)
 	if r.Lend {
 		switch outcome {
-		case Rotated, RolledBack, Replayed:
+		case Rotated, RolledBack, Replayed, Kept:
 			outcome = Lent
 		case Reused:
 			outcome = Late
@@ -54,6 +59,8 @@ func (r Rotation) judge(row Session, epoch string, now time.Time) (Session, Outc
 		return row, Gone
 	case row.Binding != "" && row.Binding != r.Binding:
 		return row, Unbound
+	case p == c && r.Lenient && now.Before(row.GraceUntil):
+		return row, Kept
 	case p == c:
 		return r.swap(row, p, epoch, now), Rotated
 	case p > c:

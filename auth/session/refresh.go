@@ -14,8 +14,8 @@ import (
 // lentLife is how long a lent access token works: long enough for the request that it was lent to.
 const lentLife = time.Minute
 
-// Refresh exchanges a refresh token for a new pair, with the subject's roles of today. It is for the refresh
-// endpoint. A token that is repeated within the grace time gets the same refresh token again: racing tabs and
+// Refresh exchanges a refresh token for a new pair, with the subject's roles of today. It is for programs, which keep
+// the token themselves; a browser's cookie is for [Sessions.RefreshCookie]. A token that is repeated within the grace time gets the same refresh token again: racing tabs and
 // lost answers cost nothing. One that is older was stolen, or its child was: the session ends, and the
 // answer is auth.RefreshReused. Other answers:
 //
@@ -29,8 +29,13 @@ func (s *Sessions) Refresh(ctx context.Context, refresh string, from auth.Client
 	return s.exchange(ctx, refresh, from, Rotation{})
 }
 
-// RefreshCookie is [Sessions.Refresh] for a token that the browser sent by itself with any request. An idle tab's
-// slow upload carries the parent of a token that another tab has rotated meanwhile. So the first late showing
+// RefreshCookie is [Sessions.Refresh] for a token that the browser sent by itself, with any request. Two things differ,
+// because a page cannot choose which token a request carries, nor the order in which requests arrive:
+//
+// A token that was itself given out within the grace time is not exchanged yet: the pair has it once more, beside a new
+// access token. So nobody who shows within the grace time what was exchanged is ever older than the parent.
+//
+// An idle tab's slow upload carries the parent of a token that another tab has rotated meanwhile. So the first late showing
 // of exactly the parent is recorded and answers auth.TokenExpired; the second, and anything older, ends the session.
 func (s *Sessions) RefreshCookie(ctx context.Context, refresh string, from auth.Client) (*auth.Pair, error) {
 	return s.exchange(ctx, refresh, from, Rotation{Lenient: true})
@@ -140,7 +145,7 @@ var widest = func() (methods []string) {
 
 func refusal(o Outcome) error {
 	switch o {
-	case Rotated, RolledBack, Replayed, Lent:
+	case Rotated, Kept, RolledBack, Replayed, Lent:
 		return nil
 	case Reused:
 		return fmt.Errorf("%w: an old refresh token was shown; the session was ended", auth.RefreshReused)

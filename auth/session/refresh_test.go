@@ -290,6 +290,69 @@ func TestRefreshCookie(t *testing.T) {
 	})
 }
 
+// ATK-S02, promise R: a page without an access token sends requests whenever it likes, so a later one may carry the
+// child before an earlier one has arrived. None of them is taken for a thief's, and no second child is made.
+func TestRefreshCookie_ATK_S02_DelayedRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := setup(t)
+		cookie := func(raw string) *auth.Pair {
+			t.Helper()
+			pair, err := w.RefreshCookie(ctx, raw, phone)
+			ok(t, err)
+			w.accepted(pair)
+			return pair
+		}
+		first := w.login(ann(1))
+		time.Sleep(hour)
+		w.told()
+		second := cookie(first.Refresh)
+		time.Sleep(5 * time.Second)
+		for _, raw := range []string{second.Refresh, second.Refresh, first.Refresh, second.Refresh} {
+			got := cookie(raw)
+			if got.Refresh != second.Refresh || !got.RefreshUntil.Equal(second.RefreshUntil) || got.Access == second.Access || time.Until(got.AccessExpires) != 15*minute {
+				t.Errorf("got another child, or no new access token: %s, %s", got.RefreshUntil, got.AccessExpires)
+			}
+		}
+		w.wantTold("refresh ok", "refresh kept", "refresh kept", "refresh replayed", "refresh kept")
+		time.Sleep(5 * time.Second) // the grace time of the one swap; nothing has moved it
+		third := cookie(second.Refresh)
+		if third.Refresh == second.Refresh {
+			t.Error("not exchanged after the grace time")
+		}
+		if _, err := w.RefreshCookie(ctx, first.Refresh, phone); auth.CodeOf(err) != auth.RefreshReused {
+			t.Errorf("the grandparent: got %v", err)
+		}
+		w.wantDead(third)
+	})
+}
+
+// ATK-S01: what keeping the child gives to a thief. Within the grace time it is an access token, and an event; the
+// session is not his. Whoever of the two comes second afterwards is seen, as ever.
+func TestRefreshCookie_ATK_S01_StolenWhileYoung(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := setup(t)
+		stolen, err := w.RefreshCookie(ctx, w.login(ann(1)).Refresh, phone)
+		ok(t, err)
+		w.told()
+		thief, err := w.RefreshCookie(ctx, stolen.Refresh, phone)
+		ok(t, err)
+		w.wantTold("refresh kept")
+		if thief.Refresh != stolen.Refresh {
+			t.Fatal("the thief was given a token that he did not have")
+		}
+		time.Sleep(minute)
+		child, err := w.RefreshCookie(ctx, stolen.Refresh, phone)
+		ok(t, err)
+		for _, want := range []auth.Code{auth.TokenExpired, auth.RefreshReused} {
+			time.Sleep(minute)
+			if _, err := w.RefreshCookie(ctx, stolen.Refresh, phone); auth.CodeOf(err) != want {
+				t.Errorf("got %v, expected %s", err, want)
+			}
+		}
+		w.wantDead(stolen, thief, child)
+	})
+}
+
 func TestLend(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := setup(t)

@@ -91,7 +91,7 @@ type Rotation struct {
 	Device  string
 	Binding string
 
-	Lenient         bool // forgive the parent's first late showing
+	Lenient         bool // a browser's cookie: keep a young child, forgive the parent's first late showing
 	Lend            bool // judge and write nothing
 	EndOnOtherEpoch bool // a row whose last swap was in another epoch is over
 }
@@ -110,6 +110,7 @@ type Outcome string
 const (
 	Created    Outcome = "created"
 	Rotated    Outcome = "rotated"     // the child is new
+	Kept       Outcome = "kept"        // the present one, too young to be exchanged: nothing was written
 	Replayed   Outcome = "replayed"    // the child of the last swap once more
 	RolledBack Outcome = "rolled back" // the store had forgotten a swap; the child is new
 	Lent       Outcome = "lent"        // good, and nothing was written

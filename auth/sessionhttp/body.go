@@ -62,17 +62,15 @@ func (h *handler) give(w http.ResponseWriter, r *http.Request, pair *auth.Pair) 
 	if err != nil {
 		return err
 	}
-	if pair.Refresh != "" { // otherwise the request has the tokens already
-		set := *pair
-		if h.InHeader {
-			set.Access = ""
-		}
-		if err := h.Jar.Set(w, r, &set); err != nil {
-			return err
-		}
-		if h.InHeader {
-			w.Header().Set("X-Access-Token", pair.Access)
-		}
+	set := *pair
+	if h.InHeader {
+		set.Access = ""
+	}
+	if err := h.Jar.Set(w, r, &set); err != nil {
+		return err
+	}
+	if h.InHeader {
+		w.Header().Set("X-Access-Token", pair.Access)
 	}
 	w.Header().Set("X-CSRF-Token", token)
 	return write(w, answer{Session: pair.Session, ExpiresIn: seconds(pair.AccessExpires)})

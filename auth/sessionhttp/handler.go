@@ -13,9 +13,6 @@ import (
 	"github.com/doorward/doorward/auth/session"
 )
 
-// young is how long an access token counts as just made.
-const young = 10 * time.Second
-
 // handler holds a Config as New completed it.
 type handler struct {
 	Config
@@ -96,17 +93,16 @@ func (h *handler) refresh(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	// RefreshFromCookie may stand before this and have rotated the same token a moment ago. A second swap would
-	// make a grandparent of the one that parallel requests still carry, and end the session for it.
-	if p, err := h.access.Authenticate(r); err == nil && p.Session != "" {
-		if age := time.Since(p.IssuedAt); age >= 0 && age < young {
-			return h.give(w, r, &auth.Pair{Session: p.Session, AccessExpires: p.Expires})
-		}
-	}
 	if err := h.isOfPage(r, token); err != nil {
 		return err
 	}
-	pair, err := h.Sessions.Refresh(r.Context(), token, auth.ClientOf(r))
+	// Another tab, or RefreshFromCookie before this, may have rotated a moment ago. A second swap would make a
+	// grandparent of the token that parallel requests still carry, and end the session for it: RefreshCookie makes
+	// none. A late showing, which it forgives once, is not forgiven here, where it comes from no slow upload.
+	pair, err := h.Sessions.RefreshCookie(r.Context(), token, auth.ClientOf(r))
+	if auth.CodeOf(err) == auth.TokenExpired {
+		pair, err = h.Sessions.Refresh(r.Context(), token, auth.ClientOf(r))
+	}
 	if err != nil {
 		if session.Ended(err) { // never because of a race or an outage: the cookie may still be good
 			err = errors.Join(err, h.Jar.Clear(w, r))

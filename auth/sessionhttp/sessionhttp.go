@@ -73,13 +73,13 @@ type Config struct {
 //
 // Login and refresh answer with {"session", "expires_in"}, in seconds, and with Bearer also with "access_token",
 // "token_type", "refresh_token" and "refresh_expires_in" (as RFC 6749 section 5.1 names them). With InHeader the access
-// token is in X-Access-Token; without one in the answer to a refresh, the one that was shown is good.
+// token is in X-Access-Token.
 //
 // Without Bearer a login must not come from another site, and a refresh or logout must be called the application's
 // own by Origin or Sec-Fetch-Site, since their session is not yet known; what is guarded by the access token needs
 // X-CSRF-Token as well (see middleware.CSRF). A login ends the session whose refresh cookie the browser had.
-// A refresh right behind middleware.RefreshFromCookie answers with the pair that was just made. With InHeader a page of
-// one session neither refreshes nor ends the one that the cookie is of: 403 csrf_failed.
+// A refresh within the grace time of another one, of RefreshFromCookie's too, answers with the same refresh token. With
+// InHeader a page of one session neither refreshes nor ends the one that the cookie is of: 403 csrf_failed.
 //
 // Bodies are JSON of at most 16 KiB (413, 415). An unknown member or a wrong type is 422 validation_failed, a name
 // twice or no JSON 400. No cache keeps an answer. Refusals are given by middleware.WriteError, as is the 404 of every

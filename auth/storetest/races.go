@@ -45,6 +45,32 @@ func racers(k *kit) {
 	k.wantEnded(row)
 }
 
+// browsers: of 20 that each show the token, then what they were given, then the first one again, nobody is refused, in
+// whatever order they come; there is one child.
+func browsers(k *kit) {
+	for range rounds(50) {
+		row := k.create()
+		var children atomic.Int64
+		each(20, func(int) {
+			for _, p := range []int64{1, 2, 1} {
+				r := k.showing(row, p)
+				r.Lenient = true
+				res, err := k.store.Rotate(k.Context(), r)
+				if err != nil || res.Session.Generation != 2 {
+					k.Errorf("shown %d: got %q, generation %d, %v", p, res.Outcome, res.Session.Generation, err)
+				}
+				if res.Outcome == session.Rotated {
+					children.Add(1)
+				}
+			}
+		})
+		if children.Load() != 1 {
+			k.Fatalf("got %d children, expected 1", children.Load())
+		}
+		k.wantAlive(row)
+	}
+}
+
 // endRace: when both have returned, nothing is alive, whoever came first.
 func endRace(k *kit) {
 	outcomes := map[session.Outcome]int{}

@@ -41,7 +41,9 @@ func rotationTable(k *kit) {
 		{"p = c+1: rolled back", none, 7, none, session.RolledBack, 8},
 		{"p far above c", none, 1 << 40, none, session.RolledBack, 1<<40 + 1},
 		{"p above what a float holds", none, 1<<53 - 2, none, session.RolledBack, 1<<53 - 1},
-		{"lenient: p = c", none, 6, lenient, session.Rotated, 7},
+		{"lenient: p = c within grace", none, 6, lenient, session.Kept, 6},
+		{"lenient: p = c after grace", noGrace, 6, lenient, session.Rotated, 7},
+		{"lenient: p = c+1 within grace: rolled back", none, 7, lenient, session.RolledBack, 8},
 		{"lenient: p = c-1 within grace", none, 5, lenient, session.Replayed, 6},
 		{"lenient: p = c-1 after grace", noGrace, 5, lenient, session.Late, 6},
 		{"lenient: the grandparent", noGrace, 4, lenient, session.Reused, 0},
@@ -76,6 +78,7 @@ func rotationTable(k *kit) {
 		})
 	}
 	late(k)
+	delayed(k)
 	afterRollback(k)
 	parentAfterChild(k)
 	unbound(k)
@@ -99,7 +102,12 @@ func late(k *kit) {
 		r.Lenient, r.Grace = true, 0
 		return r
 	}
-	k.rotate(session.Rotated, shown(5))
+	strict := func() session.Rotation { // at5's last swap is too young for a lenient one
+		r := shown(5)
+		r.Lenient = false
+		return r
+	}
+	k.rotate(session.Rotated, strict())
 	if got := k.rotate(session.Late, shown(5)); !got.Late {
 		k.Error("the late showing is not recorded")
 	}
@@ -111,11 +119,34 @@ func late(k *kit) {
 	k.wantEnded(row)
 
 	row = k.at5()
-	k.rotate(session.Rotated, shown(5))
+	k.rotate(session.Rotated, strict())
 	k.rotate(session.Late, shown(5))
-	strict := shown(5)
-	strict.Lenient = false
-	k.rotate(session.Reused, strict)
+	k.rotate(session.Reused, strict())
+	k.wantEnded(row)
+}
+
+// delayed is PROTOCOLS' promise R where several requests carry the token by themselves: one that was sent first and comes
+// last, within the grace time, is never older than the parent, because the child is not exchanged in that time. A
+// session that was never refreshed has no grace time, and the strict endpoint keeps to ATK-S04.
+func delayed(k *kit) {
+	row := k.create()
+	shown := func(p int64) session.Rotation {
+		r := k.showing(row, p)
+		r.Lenient = true
+		return r
+	}
+	child := k.rotate(session.Rotated, shown(1))
+	for _, p := range []int64{2, 1, 2} {
+		outcome := map[int64]session.Outcome{1: session.Replayed, 2: session.Kept}[p]
+		if got := k.rotate(outcome, shown(p)); got.Generation != 2 || !got.GraceUntil.Equal(child.GraceUntil) || !got.Used.Equal(child.Used) {
+			k.Errorf("shown %d: got %+v, expected the child %+v", p, got, child)
+		}
+	}
+	if stored := k.rows(k.owner); len(stored) != 1 || stored[0].Generation != 2 || !stored[0].GraceUntil.Equal(child.GraceUntil) {
+		k.Errorf("stored: %+v", stored)
+	}
+	k.rotate(session.Rotated, k.showing(row, 2))
+	k.rotate(session.Reused, shown(1))
 	k.wantEnded(row)
 }
 
@@ -205,6 +236,7 @@ func lending(k *kit) {
 	}
 	row := k.at5()
 	lend(session.Lent, row, 5)
+	lend(session.Lent, row, 5, func(r *session.Rotation) { r.Lenient = false })
 	lend(session.Lent, row, 4) // within grace
 	lend(session.Lent, row, 9)
 	lend(session.Late, row, 3)

@@ -45,6 +45,7 @@ func Sessions(t *testing.T, open func(t *testing.T) (store session.Store, forget
 		{"STD-S13 owners are not confused", owners},
 		{"numbers of subjects", numbers},
 		{"STD-S02 ATK-S02 20 at once", racers},
+		{"ATK-S02 20 browsers, each with several requests", browsers},
 		{"ATK-S07 end racing with rotate", endRace},
 		{"ATK-S08 end below racing with rotate", endBelowRace},
 		{"rotate and end under one id never revive", reviveRace},

@@ -147,8 +147,8 @@ func TestRotate_IsJudge(t *testing.T) {
 		}
 	}
 	t.Logf("%d combinations: %v", n, outcomes)
-	if len(outcomes) != 10 {
-		t.Errorf("got %d outcomes, expected all 10 of Rotate", len(outcomes))
+	if len(outcomes) != 11 {
+		t.Errorf("got %d outcomes, expected all 11 of Rotate", len(outcomes))
 	}
 }
 

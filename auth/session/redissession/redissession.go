@@ -114,7 +114,7 @@ func (s *Store) Rotate(ctx context.Context, r session.Rotation) (session.Result,
 	}
 	res := session.Result{Outcome: session.Outcome(a.outcome), Epoch: a.epoch}
 	switch res.Outcome {
-	case session.OtherEpoch, session.Gone, session.Rotated, session.Replayed, session.RolledBack, session.Lent,
+	case session.OtherEpoch, session.Gone, session.Rotated, session.Kept, session.Replayed, session.RolledBack, session.Lent,
 		session.Late, session.Reused, session.Replaced, session.Unbound:
 	default:
 		return session.Result{}, a.odd()

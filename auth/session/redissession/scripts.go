@@ -218,6 +218,8 @@ local function judge()
 		return 'gone'
 	elseif row.binding ~= '' and row.binding ~= ARGV[10] then
 		return 'unbound'
+	elseif p == c and lenient and now < (tonumber(row.grace) or 0) then
+		return 'kept'
 	elseif p == c then
 		return 'rotated'
 	elseif p > c then
@@ -233,7 +235,7 @@ local function judge()
 end
 local outcome = judge()
 if lend then
-	local lent = {rotated = 'lent', ['rolled back'] = 'lent', replayed = 'lent', reused = 'late'}
+	local lent = {rotated = 'lent', ['rolled back'] = 'lent', replayed = 'lent', kept = 'lent', reused = 'late'}
 	return reply(lent[outcome] or outcome, dump(row))
 end
 if outcome == 'rotated' or outcome == 'rolled back' then
