@@ -172,7 +172,7 @@ func (w *world) node(t testing.TB, keys *tokens.Keyring, change ...func(*session
 	t.Helper()
 	var err error
 	w.keys = keys
-	w.tokens, err = tokens.New(tokens.Config{Keys: keys, Issuer: issuer, Audience: "api", List: w.memory.Revocations(), Now: w.now})
+	w.tokens, err = tokens.New(tokens.Config{Keys: keys, Issuer: issuer, Audience: "api", List: w.store.Revocations(), Now: w.now})
 	if err != nil {
 		t.Fatal(err)
 	}
