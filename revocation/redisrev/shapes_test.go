@@ -66,7 +66,7 @@ func TestRevoke_ATK_D04_Replicated(t *testing.T) {
 	t.Parallel()
 	master := redistest.Start(t)
 	standby := redistest.StartReplica(t, master)
-	l := settled(t, master.Client(), func(c *redisrev.Config) { c.Replicas, c.MaxLag, c.Timeout = 1, time.Second, 400*time.Millisecond })
+	l := settled(t, master.Client(), func(c *redisrev.Config) { c.Replicas, c.MaxLag, c.Timeout = 1, time.Second, 2*time.Second })
 	p, q := listtest.Principal(t, l, "p"), listtest.Principal(t, l, "q")
 	listtest.Revoke(t, l, listtest.Session(p))
 	if got := standby.Do("GET", "{dw}:s:"+p.Session); got != "1" {
