@@ -5,7 +5,6 @@ package promise_test
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -29,7 +28,8 @@ import (
 // A cluster is the nodes that run at the moment.
 type cluster struct {
 	t       *testing.T
-	program string // the test binary, or one that was built with a fault
+	program string   // the test binary, or one that was built with flaws
+	lists   []string // the kinds of list that nodes have, in turn
 	set     setup
 	http    *http.Client
 
@@ -41,12 +41,14 @@ type cluster struct {
 // A node is one of them as the test sees it.
 type node struct {
 	name, url string
+	list      string
 	http      *http.Client
 	process   *os.Process
 	in        io.Closer
 	say       func(string) error
 	ended     <-chan struct{}
 
+	gone  atomic.Bool   // the test ended it
 	state atomic.Int32  // condition
 	later chan struct{} // places for requests that nobody waits for
 }
@@ -59,18 +61,17 @@ const (
 	paused           // it does not run
 )
 
-func newCluster(t *testing.T, program string, set setup, size int) *cluster {
+func newCluster(t *testing.T, program string, set setup, lists ...string) *cluster {
 	t.Helper()
-	c := &cluster{t: t, program: program, set: set, http: &http.Client{
+	c := &cluster{t: t, program: program, lists: lists, set: set, http: &http.Client{
 		Transport: &http.Transport{MaxIdleConnsPerHost: 512}, Timeout: 20 * time.Second,
 	}}
 	t.Cleanup(func() {
 		for _, n := range c.all() {
-			_ = n.process.Kill()
-			<-n.ended
+			c.kill(n)
 		}
 	})
-	for range size {
+	for range lists {
 		c.join()
 	}
 	return c
@@ -79,12 +80,15 @@ func newCluster(t *testing.T, program string, set setup, size int) *cluster {
 // join starts a node. It is asked from the first moment on, while it loads.
 func (c *cluster) join() *node {
 	c.t.Helper()
-	text, err := json.Marshal(c.set)
+	set := c.set
+	set.List = c.lists[c.started%len(c.lists)]
+	c.started++
+	text, err := json.Marshal(set)
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	cmd := exec.Command(c.program)
-	cmd.Env = append(os.Environ(), nodeSetup+"="+string(text))
+	cmd.Env = append(os.Environ(), nodeSetup+"="+string(text), "GORACE=halt_on_error=1")
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -102,14 +106,19 @@ func (c *cluster) join() *node {
 	if err != nil {
 		c.t.Fatalf("a node says nothing: %v", err)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.started++
 	n := &node{
-		name: fmt.Sprint("node", c.started), url: "http://" + strings.TrimSpace(addr), http: c.http, process: cmd.Process,
+		name: fmt.Sprint("node", c.started), list: set.List, url: "http://" + strings.TrimSpace(addr), http: c.http, process: cmd.Process,
 		in: in, say: func(s string) error { _, err := io.WriteString(in, s+"\n"); return err },
 		ended: ended, later: make(chan struct{}, 256),
 	}
+	go func() {
+		<-ended
+		if !n.gone.Load() {
+			c.t.Errorf("%s has ended by itself", n.name)
+		}
+	}()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.nodes = append(c.nodes, n)
 	return n
 }
@@ -123,6 +132,7 @@ func (c *cluster) remove(n *node) {
 
 // kill ends a node as kill -9 does.
 func (c *cluster) kill(n *node) {
+	n.gone.Store(true)
 	_ = n.process.Kill()
 	<-n.ended
 	c.remove(n)
@@ -131,12 +141,13 @@ func (c *cluster) kill(n *node) {
 // leave has a node go in good order, still asked until it is gone.
 func (c *cluster) leave(n *node) {
 	c.t.Helper()
+	n.gone.Store(true)
 	if err := n.say("leave"); err != nil {
 		c.t.Error(err)
 	}
 	select {
 	case <-n.ended:
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		c.t.Errorf("%s does not leave", n.name)
 		_ = n.process.Kill()
 	}
@@ -161,7 +172,7 @@ func (c *cluster) wire(n *node, m wireMode) {
 	if m != whole {
 		n.state.Store(int32(ill))
 	}
-	if _, err := ask[struct{}](c.t.Context(), n, "wire", m); err != nil {
+	if _, err := ask[struct{}](n, "wire", m); err != nil {
 		c.t.Error(err)
 	}
 	if m == whole {
@@ -212,16 +223,12 @@ func (n *node) get(raw string) auth.Code {
 }
 
 // ask puts a question to one of a node's endpoints.
-func ask[Out any](ctx context.Context, n *node, what string, in any) (out Out, err error) {
+func ask[Out any](n *node, what string, in any) (out Out, err error) {
 	body, err := json.Marshal(in)
 	if err != nil {
 		return out, err
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, n.url+"/"+what, bytes.NewReader(body))
-	if err != nil {
-		return out, err
-	}
-	res, err := n.http.Do(r)
+	res, err := n.http.Post(n.url+"/"+what, "application/json", bytes.NewReader(body))
 	if err != nil {
 		return out, err
 	}

@@ -4,6 +4,7 @@ package promise_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -18,8 +19,9 @@ import (
 
 // The lists that are tested.
 const (
-	direct = "direct" // every check asks Redis
-	cached = "cached" // broken: it believes an answer for a second
+	direct  = "direct"  // every check asks Redis
+	replica = "replica" // checks are answered from memory
+	cached  = "cached"  // broken: it believes an answer for a second
 )
 
 // A list is what a node needs of one.
@@ -30,13 +32,20 @@ type list interface {
 }
 
 func openList(set setup, client redis.UniversalClient) (list, error) {
-	l, err := redisrev.New(redisrev.Config{Client: client, Timeout: time.Second})
+	c := redisrev.Config{Client: client, Timeout: time.Second, Replicas: set.Replicas}
+	if set.Replicas > 0 {
+		c.MaxLag = maxLag
+	}
+	l, err := redisrev.New(c)
 	if err != nil {
 		return nil, err
 	}
 	switch set.List {
 	case direct:
 		return asking{l}, nil
+	case replica:
+		r, err := revocation.NewReplica(revocation.ReplicaConfig{Feed: l})
+		return replicating{r}, err
 	case cached:
 		return &believing{List: l, until: map[auth.Revocation]time.Time{}}, nil
 	}
@@ -45,11 +54,19 @@ func openList(set setup, client redis.UniversalClient) (list, error) {
 
 // outcomeOf says what a caller of Revoke knows.
 func outcomeOf(err error) result {
-	if err == nil {
+	switch {
+	case err == nil:
 		return result{Outcome: history.Confirmed}
+	case errors.Is(err, revocation.ErrUnconfirmed):
+		return result{history.Unconfirmed, err.Error()}
 	}
 	return result{history.Failed, err.Error()}
 }
+
+// replicating is a list that answers from memory.
+type replicating struct{ *revocation.Replica }
+
+func (l replicating) leased() bool { return l.Status().Leased }
 
 // asking is a list that holds nothing.
 type asking struct{ revocation.List }

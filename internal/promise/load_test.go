@@ -24,8 +24,9 @@ type load struct {
 	late sync.WaitGroup // requests that no client waits for
 
 	confirmed atomic.Int64 // endings, by their number
-	given     atomic.Int64 // endings that no node confirmed
+	abandoned atomic.Int64 // endings that no node confirmed
 	asleep    atomic.Int64 // requests to a paused node, answered when it went on
+	suspects  atomic.Int64 // accepted although the client knew that it was over: the history will tell
 	honest    atomic.Int64 // requests of sessions that nobody ends, accepted
 	dead      [4096]atomic.Pointer[credential]
 	buried    atomic.Int64
@@ -36,6 +37,7 @@ type credential struct {
 	raw   string
 	token history.Token
 	end   auth.Revocation
+	over  atomic.Bool // its end is confirmed
 }
 
 func newLoad(c *cluster, rec *history.Recorder, clients int) *load {
@@ -61,12 +63,15 @@ func (l *load) end() {
 
 // show shows a token to a node.
 func (l *load) show(n *node, c *credential) auth.Code {
-	asleep := n.is(paused)
+	asleep, over := n.is(paused), c.over.Load()
 	done := l.rec.Request(n.name, c.token)
 	code := n.get(c.raw)
 	done(code)
 	if asleep && code != history.Unanswered {
 		l.asleep.Add(1)
+	}
+	if over && code == "" {
+		l.suspects.Add(1)
 	}
 	return code
 }
@@ -85,8 +90,8 @@ func (l *load) showLater(n *node, c *credential) {
 }
 
 // mint returns tokens as a node made them.
-func (l *load) mint(ctx context.Context, asked []mintage) ([]*credential, error) {
-	made, err := ask[[]minted](ctx, l.pick(), "mint", asked)
+func (l *load) mint(asked []mintage) ([]*credential, error) {
+	made, err := ask[[]minted](l.pick(), "mint", asked)
 	if err == nil && len(made) != len(asked) {
 		err = fmt.Errorf("got %d tokens, expected %d", len(made), len(asked))
 	}
@@ -108,10 +113,10 @@ func (l *load) life(ctx context.Context, id int) {
 	versions := mintage{Subject: fmt.Sprint("subject", id), Version: 1} // this client's alone, so that nobody raises it meanwhile
 	for ctx.Err() == nil {
 		asked := []mintage{versions}
-		for range random.IntN(12) {
+		for range random.IntN(5) {
 			asked = append(asked, mintage{Subject: fmt.Sprint("user", random.IntN(20)), Session: rand.Text(), Version: 1})
 		}
-		cs, err := l.mint(ctx, asked)
+		cs, err := l.mint(asked)
 		if err != nil {
 			rest(ctx, 50*time.Millisecond)
 			continue
@@ -124,10 +129,10 @@ func (l *load) life(ctx context.Context, id int) {
 			case i == 0:
 				versions.Version++
 				c.end.Below = versions.Version
-			case i%4 == 1:
+			case i%3 == 1:
 				c.end.TokenID = c.token.ID
 			default:
-				c.end.Session = c.token.Session
+				c.end.Session, c.end.Replaced = c.token.Session, i%3 == 0
 			}
 			if l.show(l.pick(), c) == "" {
 				alive, ends = append(alive, c), append(ends, c.end)
@@ -139,8 +144,11 @@ func (l *load) life(ctx context.Context, id int) {
 		}
 		l.showLater(l.pick(), alive[0]) // in a race with its end
 		if !l.revoke(ctx, ends) {
-			l.given.Add(int64(len(ends)))
+			l.abandoned.Add(int64(len(ends)))
 			continue
+		}
+		for _, c := range alive {
+			c.over.Store(true)
 		}
 		for _, n := range l.all() {
 			for _, c := range alive {
@@ -158,7 +166,7 @@ func (l *load) revoke(ctx context.Context, what []auth.Revocation) bool {
 	for range 3 {
 		n := l.pick()
 		done := l.rec.Revocation(n.name, what...)
-		r, err := ask[result](ctx, n, "revoke", call{what, 6 * time.Second})
+		r, err := ask[result](n, "revoke", call{what, 6 * time.Second})
 		if err != nil {
 			continue // nobody knows how it went
 		}
@@ -186,6 +194,7 @@ func (l *load) haunt(ctx context.Context) {
 			}
 		}
 		l.show(l.pick(), c)
+		rest(ctx, time.Millisecond)
 	}
 }
 
@@ -198,7 +207,7 @@ func (l *load) stay(ctx context.Context) {
 	var cs []*credential
 	for ctx.Err() == nil {
 		if cs == nil {
-			cs, _ = l.mint(ctx, asked)
+			cs, _ = l.mint(asked)
 			rest(ctx, 20*time.Millisecond)
 		}
 		for _, c := range cs {

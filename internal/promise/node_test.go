@@ -11,6 +11,8 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -59,9 +61,8 @@ type result struct {
 
 // A status is how a node is.
 type status struct {
-	Served   int64 // requests to the guarded route
-	Commands int64 // that its client has sent to Redis
-	Leased   bool  // it answers from memory
+	Checks int64 // that it has sent to Redis
+	Leased bool  // it answers from memory
 }
 
 // server is a node: an ordinary program with a guarded route, and a way for the test to have it end and mint
@@ -70,7 +71,6 @@ type server struct {
 	list   list
 	tokens *tokens.Tokens
 	wire   wire
-	served atomic.Int64
 }
 
 // serve runs a node until its standard input ends, which is at once, or says that it is to leave in good order.
@@ -80,7 +80,6 @@ func serve(text string) error {
 		return err
 	}
 	slog.SetDefault(slog.New(slog.DiscardHandler)) // every refusal in an outage is a line
-	redis.SetLogger(quiet{})
 	s := new(server)
 	client := s.wire.client(set)
 	var err error
@@ -104,12 +103,7 @@ func serve(text string) error {
 	if err != nil {
 		return err
 	}
-	h := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/guarded" {
-			s.served.Add(1)
-		}
-		mux.ServeHTTP(w, r)
-	})}
+	h := &http.Server{Handler: mux}
 	left := make(chan error, 1)
 	go func() {
 		in := bufio.NewScanner(os.Stdin)
@@ -127,11 +121,6 @@ func serve(text string) error {
 	}
 	return <-left
 }
-
-// quiet is for go-redis, which tells of every connection that is lost.
-type quiet struct{}
-
-func (quiet) Printf(context.Context, string, ...any) {}
 
 // endpoint turns f into a handler of JSON. An error is 500, its text the body.
 func endpoint[In, Out any](f func(context.Context, In) (Out, error)) http.Handler {
@@ -177,13 +166,13 @@ func (s *server) revoke(ctx context.Context, c call) (result, error) {
 }
 
 func (s *server) status(context.Context, struct{}) (status, error) {
-	return status{s.served.Load(), s.wire.commands.Load(), s.list.leased()}, nil
+	return status{s.wire.checks.Load(), s.list.leased()}, nil
 }
 
 // A wire is the network between this node and Redis.
 type wire struct {
-	mode     atomic.Int32
-	commands atomic.Int64
+	mode   atomic.Int32
+	checks atomic.Int64
 }
 
 type wireMode int32
@@ -221,15 +210,18 @@ func (w *wire) client(set setup) redis.UniversalClient {
 
 func (w *wire) DialHook(next redis.DialHook) redis.DialHook { return next }
 
+// ProcessHook counts checks: while nothing is ended, they alone name a subject.
 func (w *wire) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error { w.commands.Add(1); return next(ctx, cmd) }
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if slices.ContainsFunc(cmd.Args(), func(a any) bool { s, _ := a.(string); return strings.HasPrefix(s, "{dw}:v:") }) {
+			w.checks.Add(1)
+		}
+		return next(ctx, cmd)
+	}
 }
 
 func (w *wire) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(ctx context.Context, cmds []redis.Cmder) error {
-		w.commands.Add(int64(len(cmds)))
-		return next(ctx, cmds)
-	}
+	return next
 }
 
 // A conn loses what the wire loses. What follows a loss would be out of step, so the connection is over when the wire is

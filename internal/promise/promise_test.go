@@ -8,12 +8,16 @@
 package promise_test
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/doorward/doorward/auth"
 	"github.com/doorward/doorward/internal/history"
@@ -22,11 +26,12 @@ import (
 
 const (
 	soak     = "DOORWARD_SOAK"
-	endings  = 10_000 // confirmed in each run
-	replicas = 1
+	replicas = 1               // of Redis
+	maxLag   = 2 * time.Second // its min-replicas-max-lag
 )
 
 func TestMain(m *testing.M) {
+	redis.SetLogger(quiet{})
 	if set := os.Getenv(nodeSetup); set != "" {
 		if err := serve(set); err != nil {
 			_, _ = fmt.Fprintln(os.Stderr, err)
@@ -37,30 +42,41 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func TestPromise_STD_S08(t *testing.T) {
-	for _, kind := range []string{direct} {
-		t.Run(kind+" over one Redis", func(t *testing.T) { one(t, os.Args[0], kind).holds(ofNodes, ofRedis, ofOne) })
-		t.Run(kind+" over Sentinel", func(t *testing.T) { two(t, os.Args[0], kind).holds(ofRedis, ofTwo) })
-	}
+// quiet is for go-redis, which tells of every connection that is lost.
+type quiet struct{}
+
+func (quiet) Printf(context.Context, string, ...any) {}
+
+// Three nodes that answer from memory, beside one that asks Redis, as while a release is rolled out. Redis is a master, its
+// replica and three sentinels.
+func TestPromise_STD_S07_STD_S11_ATK_D04(t *testing.T) {
+	t.Parallel()
+	two(t, os.Args[0], replica, replica, direct, replica).holds(endings, ofNodes, ofRedis, ofTwo)
 }
 
-// one is three nodes over one Redis.
-func one(t *testing.T, program, kind string) *run {
+// The same over a single Redis, with what happens to such a one.
+func TestPromise_STD_S07_STD_S11_OneRedis(t *testing.T) {
+	t.Parallel()
+	one(t, os.Args[0], replica, replica, direct, replica).holds(endings/5, ofRedis, ofOne)
+}
+
+// one is nodes over one Redis.
+func one(t *testing.T, program string, lists ...string) *run {
 	r := redistest.Start(t)
 	s := &scene{servers: map[string]*redistest.Server{r.Addr(): r}}
-	return begin(t, s, program, setup{List: kind, Addr: r.Addr()})
+	return begin(t, s, program, setup{Addr: r.Addr()}, lists)
 }
 
-// two is three nodes over a master, a replica and three sentinels.
-func two(t *testing.T, program, kind string) *run {
-	args := []string{"--min-replicas-to-write", fmt.Sprint(replicas), "--min-replicas-max-lag", "2"}
+// two is nodes over a Redis with a replica.
+func two(t *testing.T, program string, lists ...string) *run {
+	args := []string{"--min-replicas-to-write", fmt.Sprint(replicas), "--min-replicas-max-lag", fmt.Sprint(maxLag.Seconds())}
 	master := redistest.Start(t, args...)
-	replica := redistest.StartReplica(t, master, args...)
+	other := redistest.StartReplica(t, master, args...)
 	s := &scene{
-		servers:   map[string]*redistest.Server{master.Addr(): master, replica.Addr(): replica},
+		servers:   map[string]*redistest.Server{master.Addr(): master, other.Addr(): other},
 		sentinels: redistest.StartSentinels(t, master, 3),
 	}
-	return begin(t, s, program, setup{List: kind, Sentinels: s.sentinels.Addrs(), Replicas: replicas})
+	return begin(t, s, program, setup{Sentinels: s.sentinels.Addrs(), Replicas: replicas}, lists)
 }
 
 // A run is a scene and its record.
@@ -70,14 +86,14 @@ type run struct {
 	begun time.Time
 }
 
-func begin(t *testing.T, s *scene, program string, set setup) *run {
+func begin(t *testing.T, s *scene, program string, set setup, lists []string) *run {
 	t.Helper()
 	r := &run{scene: s, path: filepath.Join(t.TempDir(), "history"), begun: time.Now()}
 	rec, err := history.Create(r.path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.load = newLoad(newCluster(t, program, set, 3), rec, 16)
+	s.load = newLoad(newCluster(t, program, set, lists...), rec, 16)
 	return r
 }
 
@@ -94,17 +110,33 @@ func (r *run) judge() *history.Report {
 	}
 	report := history.Check(h)
 	r.t.Logf("%.0f s: %v", time.Since(r.begun).Seconds(), report)
-	r.t.Logf("given up %d, answered by paused nodes %d, accepted of those that nobody ends %d", r.given.Load(), r.asleep.Load(), r.honest.Load())
+	r.t.Logf("given up %d, answered by paused nodes %d, accepted of those that nobody ends %d, calls that confirmed took %v",
+		r.abandoned.Load(), r.asleep.Load(), r.honest.Load(), took(h))
 	return report
 }
 
-// holds has all faults happen and demands that the promise was kept.
-func (r *run) holds(kinds ...[]fault) {
-	r.t.Helper()
-	var faults []fault
-	for _, k := range kinds {
-		faults = append(faults, k...)
+// took says how long calls took: the median, and what 99 of 100 stay below.
+func took(h *history.History) (times [2]time.Duration) {
+	var all []time.Duration
+	for _, c := range h.Revocations {
+		if c.Outcome == history.Confirmed {
+			all = append(all, c.End-c.Begin)
+		}
 	}
+	slices.Sort(all)
+	if n := len(all); n > 0 {
+		times = [2]time.Duration{all[n/2], all[n*99/100]}
+	}
+	return times
+}
+
+// holds has all faults happen and so many endings be confirmed, and demands that the promise was kept.
+func (r *run) holds(endings int, kinds ...[]fault) {
+	r.t.Helper()
+	if testing.Short() {
+		endings /= 10
+	}
+	faults := slices.Concat(kinds...)
 	r.progress(100)
 	for _, f := range faults {
 		r.happen(f)
@@ -118,9 +150,11 @@ func (r *run) holds(kinds ...[]fault) {
 			r.happen(faults[rand.IntN(len(faults))])
 		}
 	}
-	for r.confirmed.Load() < endings {
+	for r.confirmed.Load() < int64(endings) {
 		r.progress(100)
 	}
+	r.end()
+	r.answersFromMemory()
 	report := r.judge()
 	if err := report.Err(); err != nil {
 		r.t.Error(err)
@@ -144,12 +178,42 @@ func (r *run) holds(kinds ...[]fault) {
 	}
 }
 
+// answersFromMemory says that nodes which should do so do, and that the others do not: a replica that always asks would
+// keep every promise. The load has ended.
+func (r *run) answersFromMemory() {
+	r.t.Helper()
+	const requests = 200
+	for _, n := range r.all() {
+		redistest.Eventually(r.t, func() error {
+			c, err := r.mint([]mintage{{Subject: "resident", Session: "memory", Version: 1}})
+			if err != nil {
+				return err
+			}
+			before, err := ask[status](n, "status", nil)
+			if err != nil {
+				return err
+			}
+			for range requests {
+				if code := n.get(c[0].raw); code != "" {
+					return fmt.Errorf("%s answers %q", n.name, code)
+				}
+			}
+			after, err := ask[status](n, "status", nil)
+			sent := after.Checks - before.Checks
+			if err != nil || n.list == replica && (!after.Leased || sent > requests/10) || n.list == direct && sent < requests {
+				return fmt.Errorf("%s, %s, sent %d checks for %d requests, leased: %v, %v", n.name, n.list, sent, requests, after.Leased, err)
+			}
+			return nil
+		})
+	}
+}
+
 // happen lets one fault happen and the list recover from it.
 func (r *run) happen(f fault) {
 	r.t.Helper()
 	begun, confirmed := time.Now(), r.confirmed.Load()
 	f.run(r.scene)
 	over := time.Now()
-	r.progress(300)
+	r.progress(some)
 	r.t.Logf("%5.1f s, then %4.1f s to recover, %5d endings: %s", over.Sub(begun).Seconds(), time.Since(over).Seconds(), r.confirmed.Load()-confirmed, f.name)
 }

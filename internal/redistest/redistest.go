@@ -26,7 +26,7 @@ import (
 const required = "DOORWARD_TEST_SERVERS"
 
 // patience is how long a server may take for anything. It is long, because machines are slow at times.
-const patience = 20 * time.Second
+const patience = 60 * time.Second
 
 // A Server is a Redis process.
 type Server struct {

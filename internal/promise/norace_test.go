@@ -1,0 +1,5 @@
+//go:build linux && !race
+
+package promise_test
+
+const endings = 10_000
