@@ -105,6 +105,10 @@ func keeps(o *redis.Options) bool {
 		o.CredentialsProvider == nil && o.CredentialsProviderContext == nil && o.StreamingCredentialsProvider == nil
 }
 
+// Client is the caller's, and Timeout what one answer may take, for what goes past the guard.
+func (g *Guard) Client() redis.UniversalClient { return g.client }
+func (g *Guard) Timeout() time.Duration        { return g.timeout }
+
 // Tag is what every key begins with: the prefix as a hash tag, so that all of them are in one slot of a
 // Cluster, and a colon.
 func (g *Guard) Tag() string { return g.tag }
@@ -120,10 +124,20 @@ func Hash(parts ...string) string {
 	return base64.RawURLEncoding.EncodeToString(sum[:])[:22]
 }
 
-// Run runs a script and returns its reply, or an error at the guard's deadline or, if that comes first, at
-// ctx's. The script does not end with ctx, as go-redis would close the connection of a caller that
-// hangs up: after an error it may have run, be running or run later.
+// Run runs a script and returns its reply. For the rest see Do.
 func (g *Guard) Run(ctx context.Context, s *redis.Script, keys []string, args ...any) ([]any, error) {
+	return g.Do(ctx, func(ctx context.Context, client redis.UniversalClient) ([]any, error) {
+		return s.Run(ctx, client, keys, args...).Slice()
+	})
+}
+
+// A Command asks a client something. It uses the context that it is given.
+type Command func(context.Context, redis.UniversalClient) ([]any, error)
+
+// Do runs a command with the guard's client and returns its reply, or an error at the guard's deadline, which is three
+// quarters of its timeout away or more, or, if that comes first, at ctx's. The command does not end with ctx, as go-redis
+// would close the connection of a caller that hangs up: after an error it may have run, be running or run later.
+func (g *Guard) Do(ctx context.Context, f Command) ([]any, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -140,10 +154,10 @@ func (g *Guard) Run(ctx context.Context, s *redis.Script, keys []string, args ..
 		return nil, ctx.Err()
 	}
 	if end, ok := ctx.Deadline(); g.direct && !(ok && end.Before(w.end)) {
-		a := g.call(patience{ctx, w}, s, keys, args)
+		a := g.call(patience{ctx, w}, f)
 		return a.value, a.err
 	}
-	j := &job{patience{ctx, w}, s, keys, args, make(chan answer, 1)}
+	j := &job{patience{ctx, w}, f, make(chan answer, 1)}
 	g.hand(j)
 	select {
 	case a := <-j.done:
@@ -162,11 +176,9 @@ type answer struct {
 
 // A job is a command for another goroutine.
 type job struct {
-	ctx    patience
-	script *redis.Script
-	keys   []string
-	args   []any
-	done   chan answer
+	ctx  patience
+	f    Command
+	done chan answer
 }
 
 // hand gives j to a worker that waits for one, or to a new one. A new goroutine's stack has to grow to the depth of
@@ -187,7 +199,7 @@ func (g *Guard) hand(j *job) {
 func (g *Guard) work(j *job) {
 	next := make(chan *job, 1)
 	for ok := true; ok; j, ok = <-next {
-		a := g.call(j.ctx, j.script, j.keys, j.args)
+		a := g.call(j.ctx, j.f)
 		g.mu.Lock()
 		if g.open > 0 {
 			g.idle = append(g.idle, next) // before the answer, so that the caller's next command finds it
@@ -199,9 +211,9 @@ func (g *Guard) work(j *job) {
 	}
 }
 
-// call runs the script and tells how it ended. It turns a panic, for example in a client's hook, into an
+// call runs the command and tells how it ended. It turns a panic, for example in a client's hook, into an
 // error: in a goroutine of its own it would end the process, not just the request.
-func (g *Guard) call(ctx patience, s *redis.Script, keys []string, args []any) (a answer) {
+func (g *Guard) call(ctx patience, f Command) (a answer) {
 	defer func() {
 		if r := recover(); r != nil {
 			a = answer{err: fmt.Errorf("%w: the client panicked: %v", ErrMissed, r)}
@@ -209,7 +221,7 @@ func (g *Guard) call(ctx patience, s *redis.Script, keys []string, args []any) (
 		<-g.slots
 		g.end(ctx.window, answered(a.err))
 	}()
-	a.value, a.err = s.Run(ctx, g.client, keys, args...).Slice()
+	a.value, a.err = f(ctx, g.client)
 	if !answered(a.err) {
 		a.err = fmt.Errorf("%w: %w", ErrMissed, a.err)
 	}
