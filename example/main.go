@@ -19,7 +19,9 @@ import (
 	"log"
 	"net/http"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/doorward/doorward/auth"
@@ -47,37 +49,43 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	handler, err := newServer("http://"+addr, users)
+	handler, closeStores, err := newServer("http://"+addr, users)
 	if err != nil {
 		log.Fatal(err)
 	}
 	fmt.Printf(hint, "http://"+addr)
 	server := &http.Server{Addr: addr, Handler: handler, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, IdleTimeout: time.Minute}
-	log.Fatal(server.ListenAndServe())
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, func() { _ = server.Shutdown(context.Background()) })
+	if err := server.ListenAndServe(); err != http.ErrServerClosed {
+		log.Fatal(err)
+	}
+	closeStores()
 }
 
 // newServer wires the kit together. Everything is handed over as a value; nothing is registered anywhere.
-func newServer(origin string, users *users) (http.Handler, error) {
+func newServer(origin string, users *users) (handler http.Handler, closeStores func(), err error) {
 	keys, err := newKeys()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	store, list, limiter, err := newStores()
+	store, list, limiter, closeStores, err := newStores()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	tok, err := tokens.New(tokens.Config{Keys: keys, Issuer: origin, Audience: "example", List: list})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	observe := auth.Log(nil) // each login, refresh and ending is a line in the log
 	sessions, err := session.New(session.Config{Store: store, Tokens: tok, Subjects: users, Observe: observe})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	csrf, err := middleware.NewCSRF(keys, origin, strings.Replace(origin, "127.0.0.1", "localhost", 1))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	jar := cookies.Jar{Name: "example", Seal: cookies.Seal{Keys: keys, Issuer: origin}, InsecureLoopback: true} // http, on this machine only
 	limit := middleware.LoginLimit{Limiter: limiter}
@@ -85,11 +93,11 @@ func newServer(origin string, users *users) (http.Handler, error) {
 	// The page's tokens are in cookies, which it cannot read; a program has them in its hands.
 	browser, err := sessionhttp.New(sessionhttp.Config{Sessions: sessions, Access: tok, Login: users.login, Limit: limit, Jar: jar, CSRF: csrf, Observe: observe})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	program, err := sessionhttp.New(sessionhttp.Config{Sessions: sessions, Access: tok, Login: users.login, Limit: limit, Bearer: true, Observe: observe})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 
 	// A route of the application takes both; who shows a cookie must prove that it is no other site's doing.
@@ -102,7 +110,7 @@ func newServer(origin string, users *users) (http.Handler, error) {
 	mux := http.NewServeMux()
 	files, err := fs.Sub(page, "page")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	mux.Handle("/", http.FileServerFS(files))
 	mux.Handle("/auth/", http.StripPrefix("/auth", browser))
@@ -116,7 +124,7 @@ func newServer(origin string, users *users) (http.Handler, error) {
 		// An access token lives for 15 minutes, a login for as long as somebody comes back within a week.
 		middleware.RefreshFromCookie(middleware.Refresh{Sessions: sessions, Access: tok, Jar: jar, CSRF: csrf}),
 	)
-	return outer(mux), nil
+	return outer(mux), closeStores, nil
 }
 
 // newKeys takes the secret from the environment. There is no default: without one it makes one, and says so.
@@ -131,36 +139,36 @@ func newKeys() (*tokens.Keyring, error) {
 // newStores keeps sessions and limits in memory, or where several servers share them. A session store ends
 // sessions on its own list, so that the two cannot disagree; with Redis each server has a replica of that list, and
 // asks it instead.
-func newStores() (session.Store, tokens.List, ratelimit.Limiter, error) {
+func newStores() (store session.Store, list tokens.List, limiter ratelimit.Limiter, closeAll func(), err error) {
 	url := os.Getenv("REDIS_URL")
 	if url == "" {
-		list := revocation.NewMemory()
-		return session.NewMemory(list), list, ratelimit.NewMemory(100_000), nil
+		memory := revocation.NewMemory()
+		return session.NewMemory(memory), memory, ratelimit.NewMemory(100_000), func() {}, nil
 	}
 	options, err := redis.ParseURL(url)
 	if err != nil {
-		return nil, nil, nil, fmt.Errorf("REDIS_URL: %w", err)
+		return nil, nil, nil, nil, fmt.Errorf("REDIS_URL: %w", err)
 	}
 	options.ContextTimeoutEnabled = true // deadlines without a goroutine for each command
 	client := redis.NewClient(options)
-	list, err := redisrev.New(redisrev.Config{Client: client})
+	truth, err := redisrev.New(redisrev.Config{Client: client})
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, nil, nil, err
 	}
-	store, err := redissession.New(list)
+	sessions, err := redissession.New(truth)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, nil, nil, err
 	}
 	// How far an ending can be trusted there. It is no reason to stop.
-	if err := errors.Join(list.Ready(context.Background()), store.Durable(context.Background())); err != nil {
+	if err := errors.Join(truth.Ready(context.Background()), sessions.Durable(context.Background())); err != nil {
 		log.Print("REDIS_URL: ", err)
 	}
-	replica, err := revocation.NewReplica(revocation.ReplicaConfig{Feed: list, Observe: auth.Log(nil)})
+	replica, err := revocation.NewReplica(revocation.ReplicaConfig{Feed: truth, Observe: auth.Log(nil)})
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, nil, nil, err
 	}
-	limiter, err := redislimit.New(redislimit.Config{Client: client, Observe: auth.Log(nil)})
-	return store, replica, limiter, err
+	limiter, err = redislimit.New(redislimit.Config{Client: client, Observe: auth.Log(nil)})
+	return sessions, replica, limiter, func() { _ = replica.Close() }, err
 }
 
 // allowOrigin lets the page of one other origin call with a bearer token. Cookies are not allowed across

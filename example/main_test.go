@@ -31,11 +31,12 @@ func start(t *testing.T) string {
 	s := httptest.NewUnstartedServer(nil)
 	origin := "http://" + s.Listener.Addr().String()
 	var err error
-	if s.Config.Handler, err = newServer(origin, demo(t)); err != nil {
+	var closeStores func()
+	if s.Config.Handler, closeStores, err = newServer(origin, demo(t)); err != nil {
 		t.Fatal(err)
 	}
 	s.Start()
-	t.Cleanup(s.Close)
+	t.Cleanup(func() { s.Close(); closeStores() })
 	return origin
 }
 
@@ -339,7 +340,7 @@ func TestStaysLoggedIn(t *testing.T) {
 	users := &users{hasher: hasher, rows: map[string]*user{"ann": {hash: hash, numbers: session.Numbers{Version: 1}}}}
 	synctest.Test(t, func(t *testing.T) {
 		const url = "http://127.0.0.1:8080"
-		handler, err := newServer(url, users)
+		handler, _, err := newServer(url, users)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -15,6 +15,11 @@ const (
 	subjects
 )
 
+// readable says whether a name is one that [Name] makes.
+func readable(name string) bool {
+	return len(name) > 2 && len(name) <= 67 && name[1] == ':' && kindOf(name) >= 0
+}
+
 func kindOf(name string) int { return strings.IndexByte("sjv", name[0]) }
 
 // names makes the keys of an index from the names of entries and of principals who ask. It remembers the last keys

@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,10 +38,12 @@ type Replica struct {
 	mu     sync.Mutex
 	index  *index // of the epoch of at: a new one for each
 	at     Position
+	epochs int // counts the epochs of at
 	closed bool
 	err    error     // the last, until the next lease
 	leased time.Time // when the last lease began
 	lapsed bool      // observers were told
+	events []auth.Event
 }
 
 // A view is a lease: it says what the index holds, and until when that is all. It is never changed.
@@ -54,7 +58,8 @@ type ReplicaConfig struct {
 	Feed Feed
 
 	// Observe is told "replica" with the outcome "leased" when it begins to answer from memory, "lapsed" with the cause
-	// when a lease runs out, and "epoch" when the list has begun another epoch. It must not block. nil: nobody is told.
+	// when a lease runs out, and "epoch" when the list has begun another epoch. It is called by the replica's goroutine, or by a call
+	// that ends something, and must not block. nil: nobody is told.
 	Observe func(context.Context, auth.Event)
 }
 
@@ -161,13 +166,28 @@ func (r *Replica) Status() Status {
 // goroutine, while the follower may be between asking and applying: both go through mu, so that an index that is
 // believed later has it too.
 func (r *Replica) heard(epoch string, added []Entry) {
+	r.locked(func() {
+		known := epoch == r.at.Epoch
+		if r.closed || epoch == "" || !r.adopt(epoch) {
+			return
+		}
+		r.apply(added)
+		if !known || len(added) > 0 { // else the word may come from the follower's own question
+			r.nudge()
+		}
+	})
+}
+
+// locked does something under mu, and tells afterwards what there is to tell.
+func (r *Replica) locked(f func()) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.closed || epoch == "" || !r.adopt(epoch) {
-		return
+	f()
+	events := r.events
+	r.events = nil
+	r.mu.Unlock()
+	for _, e := range events {
+		r.observe(context.Background(), e)
 	}
-	r.apply(added)
-	r.nudge()
 }
 
 // adopt makes epoch the replica's, and says whether it is. One that is over does not come back. mu is held.
@@ -191,28 +211,49 @@ func (r *Replica) adopt(epoch string) bool {
 		r.dead.Store(&next)
 		r.tell("epoch", nil)
 	}
-	r.at, r.index = Position{Epoch: epoch}, newIndex(r.names)
+	r.at, r.index, r.epochs = Position{Epoch: epoch}, newIndex(r.names), r.epochs+1
 	return true
+}
+
+// revive takes back that an epoch is over.
+func (r *Replica) revive(epoch string) {
+	next := maps.Clone(*r.dead.Load())
+	delete(next, epoch)
+	r.dead.Store(&next)
 }
 
 // apply takes entries in. mu is held.
 func (r *Replica) apply(entries []Entry) {
 	now := time.Since(r.index.start)
 	for _, e := range entries {
-		r.index.put(e.Name, e.Value, now+min(e.Left, Keep))
+		if readable(e.Name) {
+			r.index.put(e.Name, e.Value, now+min(e.Left, Keep))
+		}
 	}
 }
 
-// take applies a batch that was asked for at from, and says whether to ask again at once: there is more, or what
+// take applies a batch that was asked for at from, when the replica had seen so many epochs, and says whether to ask again at once: there is more, or what
 // was applied is to be acknowledged. The order is the protocol: apply, then believe, then acknowledge.
-func (r *Replica) take(from time.Time, b Batch) (again bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+func (r *Replica) take(from time.Time, epochs int, b Batch) (again bool, err error) {
+	for _, e := range b.Entries {
+		if !readable(e.Name) {
+			return false, fmt.Errorf("%w: %w: the feed gave an entry named %.80q", auth.StoreUnavailable, ErrUnreadable, e.Name)
+		}
+	}
+	r.locked(func() { again = r.taken(from, epochs, b) })
+	return again, nil
+}
+
+func (r *Replica) taken(from time.Time, epochs int, b Batch) (again bool) {
 	if r.closed {
 		return false
 	}
+	if (*r.dead.Load())[b.At.Epoch] && epochs == r.epochs {
+		// Asked after the word of the present epoch, the feed answers with an earlier one: the word was late, and wrong.
+		r.revive(b.At.Epoch)
+	}
 	if !r.adopt(b.At.Epoch) || r.at.Entry == "" && !b.Start {
-		return true // the answer is older than an epoch that was heard of meanwhile
+		return true // the answer is older than an epoch that was heard of meanwhile; the next one is not
 	}
 	r.apply(b.Entries)
 	r.index.sweep()
@@ -230,18 +271,19 @@ func (r *Replica) take(from time.Time, b Batch) (again bool) {
 
 // failed notes why there may soon be no lease.
 func (r *Replica) failed(err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.err = err
-	if v := r.view.Load(); !r.lapsed && (v == nil || !v.holds(time.Now())) {
-		r.lapsed = true
-		r.tell("lapsed", err)
-	}
+	r.locked(func() {
+		r.err = err
+		if v := r.view.Load(); !r.lapsed && (v == nil || !v.holds(time.Now())) {
+			r.lapsed = true
+			r.tell("lapsed", err)
+		}
+	})
 }
 
+// tell notes an event, for locked to tell of. mu is held.
 func (r *Replica) tell(outcome string, err error) {
 	if r.observe != nil {
-		r.observe(context.Background(), auth.Event{Name: "replica", Outcome: outcome, Time: time.Now(), Err: err})
+		r.events = append(r.events, auth.Event{Name: "replica", Outcome: outcome, Time: time.Now(), Err: err})
 	}
 }
 
@@ -271,19 +313,25 @@ func (r *Replica) follow(ctx context.Context) {
 	defer timer.Stop()
 	for waiting := false; ctx.Err() == nil; {
 		pause := renewEvery
-		from, at := time.Now(), r.position()
+		from := time.Now()
+		at, epochs := r.position()
 		// Not cancelled: what is under way when the replica is closed must not register it after it has left.
 		b, failure := r.feed.Next(context.WithoutCancel(ctx), r.node, at)
+		again := false
+		if failure == nil {
+			again, failure = r.take(from, epochs, b)
+		}
 		if failure != nil {
 			r.failed(failure)
 			pause = retryEvery
-		} else if r.take(from, b) {
+		} else if again {
 			continue
 		}
 		timer.Reset(pause - time.Since(from))
 		// After a failure there may be news all the time, such as an entry that nobody here can read.
 		if !waiting && failure == nil {
-			ask <- r.position()
+			at, _ = r.position()
+			ask <- at
 			waiting = true
 		}
 		for idle := true; idle; {
@@ -301,8 +349,8 @@ func (r *Replica) follow(ctx context.Context) {
 	}
 }
 
-func (r *Replica) position() Position {
+func (r *Replica) position() (at Position, epochs int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.at
+	return r.at, r.epochs
 }

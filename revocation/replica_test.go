@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -103,10 +104,13 @@ func (f *feed) Next(_ context.Context, _ string, at revocation.Position) (revoca
 	end := min(len(f.log), n+f.page)
 	b.Entries, b.End = slices.Clone(f.log[n:end]), end == len(f.log)
 	b.At = revocation.Position{Epoch: f.epoch, Entry: fmt.Sprint(end)}
-	before := f.before
+	before, heard := f.before, f.heard
 	f.mu.Unlock()
 	if before != nil {
 		before()
+	}
+	if heard != nil {
+		heard(b.At.Epoch, nil) // every reply is word of an epoch
 	}
 	return b, nil
 }
@@ -178,6 +182,72 @@ func following(t *testing.T, test func(t *testing.T, f *feed, r *revocation.Repl
 		test(t, f, r)
 		_ = r.Close()
 		// The bubble fails when a goroutine is left: here nothing of the replica is.
+	})
+}
+
+// An idle replica asks every 0.6 s, and not because it has just asked.
+func TestReplica_Idle(t *testing.T) {
+	following(t, func(t *testing.T, f *feed, r *revocation.Replica) {
+		time.Sleep(6 * time.Second)
+		if n := len(f.acknowledged()); n < 9 || n > 18 { // each wait of a second ends with a look, too
+			t.Errorf("asked %d times in 6 s", n)
+		}
+	})
+}
+
+// A word about an epoch that comes late, after its end, costs a moment and not the lease for good.
+func TestReplica_LateWord(t *testing.T) {
+	following(t, func(t *testing.T, f *feed, r *revocation.Replica) {
+		f.add(session("a"))
+		synctest.Wait()
+		f.acknowledged()
+		f.heard("EPOCH--0", nil)
+		time.Sleep(time.Second)
+		listtest.Want(t, r, principal("a"), auth.TokenRevoked)
+		listtest.Want(t, r, principal("b"), "")
+		if n := len(f.acknowledged()); n > 10 || !r.Status().Leased || f.asked() != 0 {
+			t.Errorf("asked %d times, %+v", n, r.Status())
+		}
+	})
+}
+
+// What a feed gives that no list has is no lease, and no crash.
+func TestReplica_ATK_D07_ForeignNames(t *testing.T) {
+	for _, name := range []string{"", "x", "s:", "q:1", "s" + strings.Repeat("x", 70)} {
+		following(t, func(t *testing.T, f *feed, r *revocation.Replica) {
+			f.heard("EPOCH--1", []revocation.Entry{{Name: name, Value: 1, Left: time.Minute}})
+			f.add(revocation.Entry{Name: name, Value: 1, Left: time.Minute})
+			time.Sleep(3 * time.Second)
+			if s := r.Status(); s.Leased || !errors.Is(s.Err, revocation.ErrUnreadable) {
+				t.Errorf("%q: %+v", name, s)
+			}
+		})
+	}
+}
+
+// An observer may ask the replica.
+func TestReplica_ObserverAsks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFeed()
+		var r *revocation.Replica
+		told := 0
+		r, err := revocation.NewReplica(revocation.ReplicaConfig{Feed: f, Observe: func(context.Context, auth.Event) {
+			if told++; told > 1 {
+				_ = r.Status()
+			}
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		f.forget("EPOCH--2")
+		time.Sleep(time.Second)
+		f.fail(errors.New("down"))
+		time.Sleep(5 * time.Second)
+		if told < 3 {
+			t.Errorf("told of %d events", told)
+		}
+		_ = r.Close()
 	})
 }
 

@@ -3,14 +3,17 @@ package session
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/doorward/doorward/auth"
+	"github.com/doorward/doorward/revocation"
 )
 
 // Ended means ended: when one of the calls here has returned nil, no access token or refresh token of what it
-// named is accepted any more, on any node. After any other error call again.
+// named is accepted any more, on any node. After any error call again; revocation.ErrUnconfirmed says that it is ended, and not
+// known yet whether every node knows.
 
 // Logout ends the session of a refresh token, whatever its generation, and whether or not the access token has
 // expired. Twice is nil. A text that is no refresh token of ours is auth.TokenInvalid. A token whose session was
@@ -36,7 +39,8 @@ func (s *Sessions) tellHeirs(ctx context.Context, o Owner, id string, ended []st
 	}
 }
 
-// End ends one session of the subject. Another subject's is auth.NotFound, as is one that is not there. One that
+// End ends one session of the subject. Another subject's is auth.NotFound, as is one that is not there; so after
+// revocation.ErrUnconfirmed a second call that finds the end confirmed is auth.NotFound. One that
 // was just replaced takes the one that replaced it along, as in [Sessions.Logout].
 func (s *Sessions) End(ctx context.Context, tenant, subject, id string) error {
 	o := Owner{s.issuer, tenant, subject}
@@ -72,8 +76,9 @@ func (s *Sessions) EndOthers(ctx context.Context, tenant, subject, id string) er
 // begins, so that what EndBelow does not find cannot come to life behind it.
 func (s *Sessions) endAll(ctx context.Context, o Owner, except string) error {
 	version, err := s.raise(ctx, o, true, except)
-	if err == nil {
+	if late := err; err == nil || version > 0 {
 		_, err = s.c.Store.EndBelow(ctx, o, version, except)
+		err = errors.Join(late, err)
 	} else if auth.CodeOf(err) == auth.LoginFailed {
 		err = s.endLeftovers(ctx, o, err)
 	}
@@ -103,8 +108,9 @@ func (s *Sessions) endLeftovers(ctx context.Context, o Owner, gone error) error 
 func (s *Sessions) Renew(ctx context.Context, tenant, subject string) error {
 	o := Owner{s.issuer, tenant, subject}
 	version, err := s.raise(ctx, o, false, "")
-	if err == nil {
+	if late := err; err == nil || version > 0 {
 		err = s.c.Store.Revocations().Revoke(ctx, auth.Revocation{Issuer: o.Issuer, Tenant: o.Tenant, Subject: o.Subject, Below: version})
+		err = errors.Join(late, err)
 	} else if auth.CodeOf(err) == auth.LoginFailed {
 		err = fmt.Errorf("%w: %w", auth.NotFound, err)
 	}
@@ -119,6 +125,9 @@ func (s *Sessions) raise(ctx context.Context, o Owner, end bool, except string) 
 	version, err := s.c.Subjects.Raise(ctx, o.Tenant, o.Subject, end, except)
 	if err == nil && version < 1 {
 		return 0, fmt.Errorf("session: Subjects.Raise returned version %d, expected 1 or more", version)
+	}
+	if err != nil && !errors.Is(err, revocation.ErrUnconfirmed) { // that one has raised it, and it is to be published
+		version = 0
 	}
 	return version, subjectError(err)
 }

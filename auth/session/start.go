@@ -36,6 +36,9 @@ var errEpochs = fmt.Errorf("%w: session: the list began an epoch %d times within
 // or a login on top of another, names the session that the new one replaces: its access tokens are refused from
 // now on, its refresh token answers auth.TokenExpired for the grace time, then auth.TokenRevoked. If it is over,
 // so is the step-up: auth.TokenRevoked.
+//
+// With revocation.ErrUnconfirmed the pair is returned too, and the login is complete: what is not yet known is whether every
+// server refuses the session that it replaced, or those beyond Config.Max.
 func (s *Sessions) Start(ctx context.Context, p *auth.Principal, from auth.Client) (*auth.Pair, error) {
 	c, err := s.creation(ctx, p, from)
 	if err != nil {
@@ -43,19 +46,19 @@ func (s *Sessions) Start(ctx context.Context, p *auth.Principal, from auth.Clien
 	}
 	row := &c.Session
 	pair, ended, err := s.create(ctx, c)
-	if err != nil {
+	if pair == nil {
 		s.tell(ctx, "login", "", row.Owner, "", row.Client, err)
 		return nil, err
 	}
 	auth.LoginSucceeded(ctx)
 	s.tell(ctx, "login", "", row.Owner, row.ID, row.Client, nil)
 	if c.Replaces != "" {
-		s.tell(ctx, "end", "replaced", row.Owner, c.Replaces, row.Client, nil)
+		s.tell(ctx, "end", "replaced", row.Owner, c.Replaces, row.Client, err)
 	}
 	for _, id := range ended {
-		s.tell(ctx, "end", "limit", row.Owner, id, row.Client, nil)
+		s.tell(ctx, "end", "limit", row.Owner, id, row.Client, err)
 	}
-	return pair, nil
+	return pair, err
 }
 
 // creation turns the login into a row to be.
@@ -122,13 +125,13 @@ func (s *Sessions) create(ctx context.Context, c *Creation) (*auth.Pair, []strin
 			}
 		}
 		res, err := s.c.Store.Create(ctx, *c)
-		if err != nil {
+		if err != nil && res.Outcome != Created {
 			return nil, nil, err
 		}
 		s.learn(res.Epoch)
 		switch res.Outcome {
 		case Created:
-			return &auth.Pair{Access: access, Refresh: refresh, Session: row.ID, AccessExpires: expires, RefreshUntil: res.Session.IdleUntil}, res.Ended, nil
+			return &auth.Pair{Access: access, Refresh: refresh, Session: row.ID, AccessExpires: expires, RefreshUntil: res.Session.IdleUntil}, res.Ended, err
 		case Gone:
 			return nil, nil, fmt.Errorf("%w: the session to be replaced is over", auth.TokenRevoked)
 		case OtherEpoch:

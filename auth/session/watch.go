@@ -22,11 +22,11 @@ const (
 //	the session ended, or was replaced                    context.Cause has the code auth.TokenRevoked or auth.TokenExpired
 //	the subject's version rose (Renew, EndAll, EndOthers)  auth.TokenExpired: the client refreshes and connects again
 //	the subject is gone or disabled                        auth.TokenRevoked, at the end of a token's life
-//	the list, or the store, has not answered twice         auth.StoreUnavailable
+//	the list, or the store, has not answered twice         auth.StoreUnavailable; revocation.IgnoreOutage ignores it for the list
 //
 // It belongs to the session, not to the token: a refresh does not end it. Each second it asks the list of Config.Tokens, which
 // costs no round trip with a revocation.Replica or in memory, and one where each check asks Redis. When the access token's
-// life is over, or the list has begun another epoch, it reads the subject and its sessions once: alive gives one more
+// life is over, or, within 2 s, when the list has begun another epoch, it reads the subject and its sessions once: alive gives one more
 // life. A principal without a session (a service, an API key) is watched to the end of its token.
 //
 // Call cancel when the connection is over, or the watcher goes on until ctx ends.
@@ -113,5 +113,10 @@ func (s *Sessions) oneMoreLife(ctx context.Context, p *auth.Principal) error {
 		return fmt.Errorf("%w: session: it is over", auth.TokenRevoked)
 	}
 	p.Epoch, p.Expires = epoch, at.Add(s.lifetime)
+	for _, end := range []time.Time{rows[i].IdleUntil, rows[i].Until} { // STD-S03, as a token that is made now
+		if end.Before(p.Expires) {
+			p.Expires = end
+		}
+	}
 	return nil
 }

@@ -33,9 +33,10 @@ func (h *handler) login(w http.ResponseWriter, r *http.Request) error {
 		return h.refused(r, err)
 	}
 	pair, err := h.Sessions.Start(ctx, p, auth.ClientOf(r))
-	if err != nil {
+	if pair == nil {
 		return err
 	}
+	// With a pair the login is complete. That the end of another session is not confirmed yet is told by Sessions.
 	h.leave(r, p)
 	if err := h.give(w, r, pair); err != nil {
 		// Nobody has its tokens, so it must not stand in the list for a month.

@@ -15,6 +15,14 @@ const (
 	// itself, and a twentieth of it for clocks that do not run alike.
 	outlast = revocation.Lease + revocation.Lease/20
 
+	// silent is how long a registration must have stayed as it is, by this process's clock, before it is taken off the account: a lease,
+	// with half of the margin of outlast, the rest of which is for looking.
+	silent = revocation.Lease + revocation.Lease/40
+
+	// late is for how much longer than its min-replicas-max-lag a master may count a replica as good that it has lost: Redis
+	// counts whole seconds, once a second.
+	late = 2 * time.Second
+
 	// drift is how far clocks may jump where a time of Redis is believed.
 	drift = time.Minute
 
@@ -30,20 +38,14 @@ var errOtherEpoch = errors.New("the list has begun another epoch meanwhile")
 //   - and this process has known the epoch for so long that no lease of an earlier one is in use: a Redis that was
 //     flushed, restored or promoted does not know who holds those.
 //
-// The last look is in the entry's own epoch. In another one the entry may be gone: it is written again, once. Where the
-// list cannot say, or ctx ends, the answer is [revocation.ErrUnconfirmed].
+// The last look is in the entry's own epoch: in another one the entry may be gone, and with it whatever was changed in the same
+// step. Where the list cannot say so, or ctx ends, the answer is [revocation.ErrUnconfirmed].
 func (l *List) confirm(ctx context.Context, m made) error {
 	if m.last == "" || !revocation.Waits(ctx) {
 		return nil
 	}
 	err := l.await(ctx, m)
-	if errors.Is(err, errOtherEpoch) {
-		var short error
-		if m, short, err = l.add(ctx, m.added); err == nil {
-			err = errors.Join(short, l.await(ctx, m))
-		}
-	}
-	if err != nil && !errors.Is(err, revocation.ErrUnconfirmed) {
+	if err != nil {
 		err = fmt.Errorf("%w: %w", revocation.ErrUnconfirmed, err)
 	}
 	return err
@@ -55,11 +57,10 @@ func (l *List) await(ctx context.Context, m made) error {
 	if gone && l.unsettled(m.epoch) == 0 {
 		return nil
 	}
-	first := map[string]string{} // registrations as they were seen first
 	for look := firstLook; ; look = min(2*look, lastLook) {
 		pause := look
 		if gone {
-			pause = l.unsettled(m.epoch)
+			pause = max(look, l.unsettled(m.epoch))
 		}
 		if err := sleep(ctx, pause); err != nil {
 			return err
@@ -73,13 +74,8 @@ func (l *List) await(ctx context.Context, m made) error {
 		case epoch != m.epoch:
 			return errOtherEpoch
 		}
-		for node, registration := range behind {
-			if _, known := first[node]; !known {
-				first[node] = registration
-			}
-		}
 		if !gone && len(behind) > 0 && time.Since(written) >= outlast {
-			l.forget(ctx, behind, first)
+			l.forget(ctx, behind)
 			gone = true
 		}
 		if gone = gone || len(behind) == 0; gone && l.unsettled(m.epoch) == 0 {
@@ -88,12 +84,35 @@ func (l *List) await(ctx context.Context, m made) error {
 	}
 }
 
-// forget takes nodes off the account that did not renew their lease all the time, so that the next revoker does not wait
-// for them. One that lives registers anew.
-func (l *List) forget(ctx context.Context, behind, first map[string]string) {
+// forget takes nodes off the account that have not renewed their lease for longer than one lasts, so that the next revoker
+// does not wait for them. One that lives registers anew. One that was seen later than that may hold a lease, and stays.
+func (l *List) forget(ctx context.Context, behind map[string]string) {
 	for node, registration := range behind {
-		if first[node] == registration {
+		l.mu.Lock()
+		s := l.seen[node]
+		l.mu.Unlock()
+		if s.registration == registration && time.Since(s.at) >= silent {
 			_, _ = l.run(ctx, forgetScript, l.keys.all(), node, registration)
+		}
+	}
+}
+
+// A sight is a registration, and when this process saw it first.
+type sight struct {
+	registration string
+	at           time.Time
+}
+
+// saw notes registrations of nodes that are behind.
+func (l *List) saw(behind map[string]string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.seen) > 10_000 { // what is forgotten here is waited for once more
+		clear(l.seen)
+	}
+	for node, registration := range behind {
+		if l.seen[node].registration != registration {
+			l.seen[node] = sight{registration, time.Now()}
 		}
 	}
 }
@@ -155,6 +174,7 @@ func (l *List) lag(ctx context.Context, entry string) (epoch string, behind map[
 		node, _ := reply[i].(string)
 		behind[node], _ = reply[i+1].(string)
 	}
+	l.saw(behind)
 	return epoch, behind, nil
 }
 

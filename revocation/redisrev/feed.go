@@ -46,40 +46,42 @@ func (l *List) Next(ctx context.Context, node string, at revocation.Position) (r
 	}
 	b.Entries = make([]revocation.Entry, 0, len(rows))
 	for _, row := range rows {
-		id, e, err := logged(row)
-		if err != nil {
-			return revocation.Batch{}, err
+		parts, _ := row.([]any)
+		if len(parts) != 2 {
+			return revocation.Batch{}, unreadable("the log has the line %.200v", row)
 		}
+		id, _ := parts[0].(string)
 		ms, _, _ := strings.Cut(id, "-")
 		at, err := strconv.ParseInt(ms, 10, 64)
 		if err != nil {
 			return revocation.Batch{}, unreadable("the log has the id %.40q", id)
 		}
 		b.At.Entry = id
-		if e.Left = revocation.Keep - time.Duration(now-at)*time.Millisecond; e.Left > 0 {
-			b.Entries = append(b.Entries, e)
+		left := revocation.Keep - time.Duration(now-at)*time.Millisecond
+		if left <= 0 {
+			continue // over, whatever it says, and not yet trimmed
 		}
+		e, err := logged(parts[1])
+		if err != nil {
+			return revocation.Batch{}, err
+		}
+		e.Left = left
+		b.Entries = append(b.Entries, e)
 	}
 	return b, nil
 }
 
-// logged reads one line of the log.
-func logged(row any) (id string, e revocation.Entry, err error) {
-	parts, _ := row.([]any)
-	if len(parts) == 2 {
-		id, _ = parts[0].(string)
-		if f, _ := parts[1].([]any); id != "" && len(f) >= 2 && f[0] == "k" {
-			switch {
-			case len(f) == 2:
-				e, err = entry(f[1], "1")
-				return id, e, err
-			case len(f) == 4 && f[2] == "m":
-				e, err = entry(f[1], f[3])
-				return id, e, err
-			}
+// logged reads the fields of one line of the log.
+func logged(v any) (revocation.Entry, error) {
+	if f, _ := v.([]any); len(f) >= 2 && f[0] == "k" {
+		switch {
+		case len(f) == 2:
+			return entry(f[1], "1")
+		case len(f) == 4 && f[2] == "m":
+			return entry(f[1], f[3])
 		}
 	}
-	return "", revocation.Entry{}, unreadable("the log has the line %.200v", row)
+	return revocation.Entry{}, unreadable("the log has a line of %.200v", v)
 }
 
 // Wait implements [revocation.Feed]: for as long as it waits, it has a connection of the client's for itself.

@@ -76,6 +76,7 @@ type List struct {
 	mu       sync.Mutex
 	epoch    string                              // that the last reply came from
 	since    time.Time                           // when the first did; zero when it has been so for long
+	seen     map[string]sight                    // nodes that were behind
 	attached []*func(string, []revocation.Entry) // never changed, only replaced
 }
 
@@ -94,7 +95,10 @@ func New(c Config) (*List, error) {
 	if c.MaxLag == 0 && c.Replicas > 0 {
 		c.MaxLag = 10 * time.Second
 	}
-	return &List{guard: guard, keys: newKeys(guard.Tag()), maxLag: c.MaxLag, replicas: c.Replicas}, nil
+	if c.Replicas > 0 {
+		c.MaxLag += late
+	}
+	return &List{guard: guard, seen: map[string]sight{}, keys: newKeys(guard.Tag()), maxLag: c.MaxLag, replicas: c.Replicas}, nil
 }
 
 // Check implements [revocation.List] in one round trip; none for a principal without an epoch.
@@ -162,9 +166,10 @@ func verdict(p *auth.Principal, minimum any, marks []any) error {
 const batch = 100
 
 // Revoke implements [revocation.List] in one round trip for each 100 entries, and then waits for the nodes that answer
-// from memory: usually for a round trip or two, for [revocation.Lease] at most when one of them is dead or slow. In
-// the first moments of a new epoch (a Redis that was started, flushed or promoted) it waits for that long, with Replicas
-// for MaxLag longer, as that Redis does not know who answers from memory. [revocation.WithoutWait] does not wait.
+// from memory: usually for a round trip or two, for 2.1 s when one of them is dead or slow. In the first moments of
+// a new epoch (a Redis that was started, flushed or promoted) it waits for that long, with Replicas for MaxLag and 2 s longer,
+// as that Redis does not know who answers from memory; one that forgets while the call waits costs that once more.
+// [revocation.WithoutWait] does not wait.
 //
 // An entry is in Redis when it returns nil. How durable that is, is Redis's matter; what Redis forgets ends its epoch.
 // When ctx ends first, or the answer does not come, the entries may have been written; with
@@ -186,7 +191,13 @@ func (l *List) Revoke(ctx context.Context, rs ...auth.Revocation) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(short, l.confirm(ctx, m))
+	if err = l.confirm(ctx, m); errors.Is(err, errOtherEpoch) { // the entries are gone, and with them no more than the entries
+		if m, short, err = l.add(ctx, all); err != nil {
+			return err
+		}
+		err = l.confirm(ctx, m)
+	}
+	return errors.Join(short, err)
 }
 
 // Epoch implements [revocation.List] in one round trip.
@@ -210,7 +221,7 @@ func (l *List) Epoch(ctx context.Context) (string, error) {
 //
 // An error without a code says what may be lost, and is a warning: Redis may evict keys under its maxmemory (an entry
 // that was evicted revokes nothing, and no epoch shows it), or it has replicas that nobody waits for, or a
-// master of it that is cut off would go on.
+// master of it that is cut off would go on. What min-replicas-to-write says, beyond whether it is set, is not seen.
 func (l *List) Ready(ctx context.Context) error {
 	reply, err := l.run(ctx, readyScript, []string{l.keys.epoch})
 	if err != nil {
@@ -223,8 +234,9 @@ func (l *List) Ready(ctx context.Context) error {
 	if limit, policy := reply[0], reply[1]; limit != "0" && policy != "noeviction" {
 		weak = append(weak, fmt.Errorf("redisrev: Redis may evict entries of the list: got maxmemory %v with maxmemory-policy %v, expected noeviction", limit, policy))
 	}
-	if replicas := reply[2]; replicas != "0" && l.replicas == 0 {
-		weak = append(weak, fmt.Errorf("redisrev: a replica of Redis that is promoted may not know the last entries: got %v replicas with Config.Replicas 0, expected it to count them", replicas))
+	text, _ := reply[2].(string)
+	if n, err := strconv.Atoi(text); err != nil || n > l.replicas {
+		weak = append(weak, fmt.Errorf("redisrev: a replica of Redis that is promoted may not know the last entries: got %.20q replicas with Config.Replicas %d, expected it to count them all", text, l.replicas))
 	}
 	if reply[3] == "" && l.replicas > 0 {
 		weak = append(weak, fmt.Errorf("redisrev: a master of Redis that is cut off would go on: got no min-replicas-to-write, expected %d, as Config.Replicas", l.replicas))

@@ -63,6 +63,8 @@ end
 //	weigh(k, m)      merges m with the minimum in k, by maximum
 //	publish(k)       writes the entry of a look-up key, with the minimum that was weighed for it, if one was
 //	replace(k)       writes the entry of a session that another takes the place of; one that has ended stays ended
+//	top()            has the caller wait for all that is on the list: what it asks for may have been done before, by a
+//	                 command of its own whose answer was lost
 //	begin()          begins an epoch where there is none
 //	reply(...)       the answer, behind what Step reads of it
 const step = common + begin + `
@@ -78,8 +80,8 @@ local function weigh(k, m)
 	end
 	least[k] = old and less(m, old) and old or m
 end
-local function publish(k)
-	local oldest, m = string.format('%.0f', now - ARGV[2]), least[k]
+local function put(k, m)
+	local oldest = string.format('%.0f', now - ARGV[2])
 	local name = string.sub(k, #KEYS[1] - #'epoch' + 1)
 	if m then
 		last = redis.call('XADD', KEYS[2], 'MINID', '~', oldest, '*', 'k', name, 'm', m)
@@ -90,11 +92,15 @@ local function publish(k)
 	table.insert(told, name)
 	table.insert(told, m or '1')
 end
+local function publish(k)
+	put(k, least[k])
+end
 local function replace(k)
-	if redis.call('GET', k) ~= '1' then
-		least[k] = '0'
-	end
-	publish(k)
+	put(k, redis.call('GET', k) ~= '1' and '0' or nil)
+end
+local function top()
+	local entry = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1]
+	last = last or entry and entry[1]
 end
 local function reply(...)
 	return {epoch, last, nodes, age(), told, ...}
@@ -119,7 +125,9 @@ var epochScript = redis.NewScript(common + begin + `begin() return {epoch, age()
 // empty.
 var addScript = NewScript(`
 for i = 4, #KEYS do
-	if ARGV[i - 1] ~= '' and ARGV[i - 1] ~= 'replaced' then
+	if ARGV[i - 1] == 'replaced' then
+		redis.call('GET', KEYS[i]) -- fails before anything is written
+	elseif ARGV[i - 1] ~= '' then
 		weigh(KEYS[i], ARGV[i - 1])
 	end
 end
@@ -175,7 +183,7 @@ var lagScript = redis.NewScript(common + begin + before + `
 local nodes = redis.call('HGETALL', KEYS[3])
 local reply = {epoch, age()}
 for i = 1, #nodes, 2 do
-	local e, at = string.match(nodes[i + 1], '^(%S+) (%S+) %d+$')
+	local e, at = string.match(nodes[i + 1], '^(%S+) (%d+%-%d+) %d+$')
 	if not e or e ~= epoch or before(at, ARGV[1]) then
 		table.insert(reply, nodes[i])
 		table.insert(reply, nodes[i + 1])

@@ -21,7 +21,8 @@ import (
 func NewScript(body string) *redis.Script { return redis.NewScript(step + body) }
 
 // Step runs a script of [NewScript] within the list's Timeout, in one round trip, and then waits as
-// [List.Revoke] does, if it put anything on the list. KEYS from the fourth are keys, all made by SessionKey and
+// [List.Revoke] does, if it put anything on the list. If Redis forgets meanwhile, that is [revocation.ErrUnconfirmed]: not only
+// the entry may be gone. KEYS from the fourth are keys, all made by SessionKey and
 // OwnerKey; ARGV from the third are args. It returns the list's epoch, "" where there is none and the script began
 // none, and what body gave to reply. With [revocation.ErrUnconfirmed] both are there too: the script has run. Errors are
 // like those of [List.Revoke].
@@ -33,17 +34,30 @@ func (l *List) Step(ctx context.Context, s *redis.Script, keys []string, args ..
 	return made.epoch, found, err
 }
 
+// Look is [List.Step] for a script that nobody relies on having written anything: it waits for nobody.
+func (l *List) Look(ctx context.Context, s *redis.Script, keys []string, args ...any) (epoch string, found []any, err error) {
+	m, found, err := l.read(ctx, l.run, s, keys, args)
+	return m.epoch, found, err
+}
+
 // A made is what a step left on the list.
 type made struct {
 	epoch string
-	last  string // id of its last entry, "" for none
+	last  string // id of the last entry to wait for, "" for none
 	nodes int    // that answer from memory
 	added []revocation.Entry
 }
 
 // step runs the script, and tells this process's replicas what it has added.
 func (l *List) step(ctx context.Context, s *redis.Script, keys []string, args ...any) (m made, found []any, err error) {
-	reply, err := l.write(ctx, s, append(l.keys.all(), keys...), append([]any{proposal(), revocation.Keep.Milliseconds()}, args...)...)
+	return l.read(ctx, l.write, s, keys, args)
+}
+
+type runner func(ctx context.Context, s *redis.Script, keys []string, args ...any) ([]any, error)
+
+// read runs the script by run and reads what stands in front of every reply.
+func (l *List) read(ctx context.Context, run runner, s *redis.Script, keys []string, args []any) (m made, found []any, err error) {
+	reply, err := run(ctx, s, append(l.keys.all(), keys...), append([]any{proposal(), revocation.Keep.Milliseconds()}, args...)...)
 	if err != nil && !errors.Is(err, revocation.ErrUnconfirmed) {
 		return made{}, nil, err
 	}
@@ -56,7 +70,7 @@ func (l *List) step(ctx context.Context, s *redis.Script, keys []string, args ..
 	}
 	m.last, _ = reply[1].(string)
 	nodes, ok := reply[2].(int64)
-	if m.added, err = told(reply[4]); err != nil || !ok || m.last != "" && (m.epoch == "" || len(m.added) == 0) {
+	if m.added, err = told(reply[4]); err != nil || !ok || m.last != "" && m.epoch == "" || m.last == "" && len(m.added) > 0 {
 		return made{}, nil, unreadable("a step returned %.200v", reply[:5])
 	}
 	m.nodes = int(nodes)
@@ -169,13 +183,16 @@ func (l *List) write(ctx context.Context, s *redis.Script, keys []string, args .
 func replicated(ctx context.Context, node redis.Cmdable, replicas int, timeout time.Duration, eval func(redis.Scripter) *redis.Cmd) (*redis.Cmd, int, error) {
 	pipe := node.Pipeline()
 	cmd := eval(pipe)
-	wait := pipe.Do(ctx, "WAIT", replicas, max(1, (timeout*3/4).Milliseconds()))
-	_, _ = pipe.Exec(ctx) // each has its own error
+	wait := pipe.Do(ctx, "WAIT", replicas, max(1, (timeout*3/8).Milliseconds())) // there may be two, where the script is new
+	_, _ = pipe.Exec(ctx)                                                        // each has its own error
 	if err := cmd.Err(); err != nil {
 		return nil, 0, err
 	}
 	n, err := wait.Int()
-	return cmd, n, err
+	if err != nil { // the script has run all the same
+		n = 0
+	}
+	return cmd, n, nil
 }
 
 // SessionKey names what is kept by a session's id, kind s on the list.

@@ -76,7 +76,7 @@ func (s *Store) Create(ctx context.Context, c session.Creation) (session.Result,
 	if c.Replaces != "" {
 		ids = []string{c.Replaces}
 	}
-	a, late := s.repeat(ctx, createScript, keys, args, ids)
+	a, late := s.repeat(ctx, s.step, createScript, keys, args, ids)
 	if late != nil && a.outcome == "" {
 		return session.Result{}, late
 	}
@@ -135,7 +135,7 @@ func (s *Store) End(ctx context.Context, owner session.Owner, ids ...string) (en
 	if err := check(owner, ids...); err != nil || len(ids) == 0 {
 		return nil, err
 	}
-	return s.ended(s.repeat(ctx, endScript, []string{s.key("I", owner)}, nil, ids))
+	return s.ended(s.repeat(ctx, s.step, endScript, []string{s.key("I", owner)}, nil, ids))
 }
 
 // EndBelow implements [session.Store].
@@ -143,7 +143,7 @@ func (s *Store) EndBelow(ctx context.Context, owner session.Owner, version int64
 	if err := (auth.Revocation{Issuer: owner.Issuer, Tenant: owner.Tenant, Subject: owner.Subject, Below: version}).Validate(); err != nil {
 		return nil, err
 	}
-	return s.ended(s.repeat(ctx, endBelowScript, []string{s.key("I", owner), s.key("v", owner)}, []any{version, except}, nil))
+	return s.ended(s.repeat(ctx, s.step, endBelowScript, []string{s.key("I", owner), s.key("v", owner)}, []any{version, except}, nil))
 }
 
 func (s *Store) ended(a answer, late error) ([]string, error) {
@@ -162,7 +162,7 @@ func (s *Store) List(ctx context.Context, owner session.Owner) ([]session.Sessio
 	if err := check(owner); err != nil {
 		return nil, err
 	}
-	a, err := s.repeat(ctx, listScript, []string{s.key("I", owner)}, nil, nil)
+	a, err := s.repeat(ctx, s.look, listScript, []string{s.key("I", owner)}, nil, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -205,9 +205,13 @@ func (s *Store) numbers(ctx context.Context, owner session.Owner, how, except st
 	if err := check(owner); err != nil {
 		return n, err
 	}
-	a, err := s.step(ctx, numbersScript, []string{s.key("V", owner)}, how, except)
-	if err != nil {
-		return n, err
+	step := s.step
+	if how == "read" {
+		step = s.look
+	}
+	a, late := step(ctx, numbersScript, []string{s.key("V", owner)}, how, except)
+	if late != nil && a.outcome == "" {
+		return n, late
 	}
 	v, err := texts(a.found)
 	if err != nil || a.outcome != "numbers" || len(v) != 3 {
@@ -220,7 +224,7 @@ func (s *Store) numbers(ctx context.Context, owner session.Owner, how, except st
 	if errors.Join(bad[:]...) != nil || n.EndedBelow < 0 || n.Version < n.EndedBelow || how != "read" && n.Version < 1 {
 		return session.Numbers{}, a.odd()
 	}
-	return n, nil
+	return n, late
 }
 
 // An answer is what a script replied.
@@ -235,7 +239,15 @@ func (a answer) odd() error {
 
 // step runs a script. With [revocation.ErrUnconfirmed] the answer is there too: it has run.
 func (s *Store) step(ctx context.Context, script *redis.Script, keys []string, args ...any) (answer, error) {
-	epoch, found, err := s.list.Step(ctx, script, keys, args...)
+	return read(s.list.Step(ctx, script, keys, args...))
+}
+
+// look runs a script whose writes, if any, nobody relies on.
+func (s *Store) look(ctx context.Context, script *redis.Script, keys []string, args ...any) (answer, error) {
+	return read(s.list.Look(ctx, script, keys, args...))
+}
+
+func read(epoch string, found []any, err error) (answer, error) {
 	a := answer{epoch: epoch}
 	if len(found) > 0 {
 		a.outcome, _ = found[0].(string)
@@ -246,7 +258,7 @@ func (s *Store) step(ctx context.Context, script *redis.Script, keys []string, a
 
 // repeat runs a script that may touch the sessions of these ids, and those that it names when it needs more,
 // until they are all that it needs, each told once. The script changes nothing before.
-func (s *Store) repeat(ctx context.Context, script *redis.Script, keys []string, args []any, ids []string) (answer, error) {
+func (s *Store) repeat(ctx context.Context, step func(context.Context, *redis.Script, []string, ...any) (answer, error), script *redis.Script, keys []string, args []any, ids []string) (answer, error) {
 	keys, args = slices.Clip(keys), slices.Clip(args)
 	told := ids
 	for range tries {
@@ -254,8 +266,8 @@ func (s *Store) repeat(ctx context.Context, script *redis.Script, keys []string,
 		for _, id := range told {
 			k, v = append(k, s.list.SessionKey("S", id), s.list.SessionKey("s", id)), append(v, id)
 		}
-		a, err := s.step(ctx, script, k, v...)
-		if err != nil || a.outcome != "more" {
+		a, err := step(ctx, script, k, v...)
+		if a.outcome != "more" { // where it is, nothing was written, and nobody need wait
 			return a, err
 		}
 		if len(a.found) != 1 {

@@ -122,6 +122,7 @@ local most, id, replaces = tonumber(ARGV[5]), ARGV[8], ARGV[9]
 local S, s = told(6, 10 + #names)
 local there = load(KEYS[5])
 if there and there.owner == owner and there.by == ARGV[3] and there.did == 'created' then
+	top()
 	return reply('created', dump(there), {})
 elseif there then
 	return reply('taken')
@@ -200,6 +201,7 @@ if epoch ~= ARGV[4] then
 end
 local row = load(KEYS[5])
 if not row or row.owner ~= owner then
+	top()
 	return reply('gone')
 end
 if row.by == ARGV[3] then
