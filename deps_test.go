@@ -33,7 +33,7 @@ var mayImport = map[string][]string{
 	"cookies":                   {"auth"},
 	"tokens":                    {"auth", "github.com/golang-jwt/jwt/v5", "github.com/go-json-experiment/json", "github.com/maypok86/otter/v2"},
 	"revocation":                {"auth"},
-	"revocation/redisrev":       {"auth", "revocation", "github.com/redis/go-redis/v9"},
+	"revocation/redisrev":       {"auth", "revocation", "internal/redisguard", "github.com/redis/go-redis/v9"},
 	"ratelimit":                 {"auth"},
 	"ratelimit/redislimit":      {"auth", "ratelimit", "internal/redisguard", "github.com/redis/go-redis/v9"},
 	"internal/redisguard":       {"github.com/redis/go-redis/v9"},

@@ -13,6 +13,7 @@ import (
 	"cmp"
 	"context"
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
 	"log"
@@ -61,11 +62,11 @@ func newServer(origin string, users *users) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	store, limiter, err := newStores()
+	store, list, limiter, err := newStores()
 	if err != nil {
 		return nil, err
 	}
-	tok, err := tokens.New(tokens.Config{Keys: keys, Issuer: origin, Audience: "example", List: store.Revocations()})
+	tok, err := tokens.New(tokens.Config{Keys: keys, Issuer: origin, Audience: "example", List: list})
 	if err != nil {
 		return nil, err
 	}
@@ -128,31 +129,38 @@ func newKeys() (*tokens.Keyring, error) {
 }
 
 // newStores keeps sessions and limits in memory, or where several servers share them. A session store ends
-// sessions on its own list, so that the two cannot disagree.
-func newStores() (session.Store, ratelimit.Limiter, error) {
+// sessions on its own list, so that the two cannot disagree; with Redis each server has a replica of that list, and
+// asks it instead.
+func newStores() (session.Store, tokens.List, ratelimit.Limiter, error) {
 	url := os.Getenv("REDIS_URL")
 	if url == "" {
-		return session.NewMemory(revocation.NewMemory()), ratelimit.NewMemory(100_000), nil
+		list := revocation.NewMemory()
+		return session.NewMemory(list), list, ratelimit.NewMemory(100_000), nil
 	}
 	options, err := redis.ParseURL(url)
 	if err != nil {
-		return nil, nil, fmt.Errorf("REDIS_URL: %w", err)
+		return nil, nil, nil, fmt.Errorf("REDIS_URL: %w", err)
 	}
 	options.ContextTimeoutEnabled = true // deadlines without a goroutine for each command
 	client := redis.NewClient(options)
 	list, err := redisrev.New(redisrev.Config{Client: client})
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	store, err := redissession.New(list)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	if err := store.Durable(context.Background()); err != nil {
-		log.Print("REDIS_URL: ", err) // how far an ending can be trusted there; no reason to stop
+	// How far an ending can be trusted there. It is no reason to stop.
+	if err := errors.Join(list.Ready(context.Background()), store.Durable(context.Background())); err != nil {
+		log.Print("REDIS_URL: ", err)
+	}
+	replica, err := revocation.NewReplica(revocation.ReplicaConfig{Feed: list, Observe: auth.Log(nil)})
+	if err != nil {
+		return nil, nil, nil, err
 	}
 	limiter, err := redislimit.New(redislimit.Config{Client: client, Observe: auth.Log(nil)})
-	return store, limiter, err
+	return store, replica, limiter, err
 }
 
 // allowOrigin lets the page of one other origin call with a bearer token. Cookies are not allowed across

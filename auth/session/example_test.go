@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log"
+	"net/http"
 	"net/netip"
 
 	"github.com/doorward/doorward/auth"
@@ -78,4 +79,27 @@ func Example() {
 	// 1 session: Firefox on Linux
 	// token_revoked
 	// token_revoked true
+}
+
+// A stream that ends with the session that opened it.
+func ExampleSessions_Watch() {
+	var sessions *session.Sessions
+	events := make(chan string)
+
+	stream := func(w http.ResponseWriter, r *http.Request) {
+		p, _ := auth.FromContext(r.Context())
+		ctx, cancel := sessions.Watch(r.Context(), p)
+		defer cancel()
+		w.Header().Set("Content-Type", "text/event-stream")
+		for {
+			select {
+			case <-ctx.Done(): // logged out, roles changed, client gone
+				return
+			case e := <-events:
+				_, _ = fmt.Fprintf(w, "data: %s\n\n", e)
+				_ = http.NewResponseController(w).Flush()
+			}
+		}
+	}
+	http.HandleFunc("GET /events", stream) // behind RequireAuth
 }

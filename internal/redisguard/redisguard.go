@@ -11,6 +11,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -29,9 +30,12 @@ var ErrMissed = errors.New("no answer in time")
 
 // A Guard gives a command a deadline that holds. go-redis keeps the socket timeouts of its options
 // unless ContextTimeoutEnabled is set there, dials and retries beyond them, and the options are the
-// caller's; so the command runs in a goroutine, which is left behind at the deadline and ends by the client's
-// timeouts. A *redis.Client with ContextTimeoutEnabled keeps a deadline itself, in the caller's
-// goroutine, and is spared the price of waking another: a third of a round trip.
+// caller's; so the command runs in a goroutine of the guard's, which is left behind at the deadline and ends by
+// the client's timeouts. A *redis.Client with ContextTimeoutEnabled keeps a deadline itself (see keeps), in the
+// caller's goroutine, and is spared the price of waking another: see docs/performance.md.
+//
+// Another client over the caller's pool, as WithTimeout makes it, would keep deadlines too; but it has none of the
+// caller's hooks (go-redis 9.23), so that what traces or counts commands would not see ours.
 //
 // A Redis that does not answer would pile them up. Two bounds stand against that: so many commands
 // under way at once, and a breaker. After so many missed answers in a row it refuses at
@@ -52,6 +56,8 @@ type Guard struct {
 	rested time.Time // when the next one may try
 	window *window   // of the commands that begin now
 	renew  time.Time // when it is time for another
+	open   int       // windows whose end is to come
+	idle   []chan *job
 }
 
 // New returns the guard of a client. owner is the package that errors name; prefix "" is "dw", timeout 0
@@ -67,7 +73,7 @@ func New(owner string, client redis.UniversalClient, prefix string, timeout time
 		if c == nil {
 			return nil, errors.New(owner + ": Config.Client: got a nil *redis.Client, expected an open one")
 		}
-		direct = c.Options().ContextTimeoutEnabled
+		direct = keeps(c.Options())
 	case *redis.ClusterClient:
 		if c == nil {
 			return nil, errors.New(owner + ": Config.Client: got a nil *redis.ClusterClient, expected an open one")
@@ -90,6 +96,19 @@ func New(owner string, client redis.UniversalClient, prefix string, timeout time
 	return &Guard{client: client, direct: direct, tag: "{" + prefix + "}:", timeout: timeout, slots: make(chan struct{}, inFlight)}, nil
 }
 
+// keeps says whether a client of these options is done with a command when its context is. It waits for a connection,
+// dials and retries no longer; sockets have the context's deadline, unless a timeout of -2 (-1 here) leaves them without any;
+// and no code of the caller's runs within a command that need not know of deadlines: to get a password, say. Hooks
+// cannot be seen: one that waits whatever its context says delays a direct command by as much.
+func keeps(o *redis.Options) bool {
+	return o.ContextTimeoutEnabled && o.ReadTimeout >= 0 && o.WriteTimeout >= 0 && o.OnConnect == nil && o.Limiter == nil &&
+		o.CredentialsProvider == nil && o.CredentialsProviderContext == nil && o.StreamingCredentialsProvider == nil
+}
+
+// Client is the caller's, and Timeout what one answer may take, for what goes past the guard.
+func (g *Guard) Client() redis.UniversalClient { return g.client }
+func (g *Guard) Timeout() time.Duration        { return g.timeout }
+
 // Tag is what every key begins with: the prefix as a hash tag, so that all of them are in one slot of a
 // Cluster, and a colon.
 func (g *Guard) Tag() string { return g.tag }
@@ -105,10 +124,20 @@ func Hash(parts ...string) string {
 	return base64.RawURLEncoding.EncodeToString(sum[:])[:22]
 }
 
-// Run runs a script and returns its reply, or an error at the guard's deadline or, if that comes first, at
-// ctx's. The script does not end with ctx, as go-redis would close the connection of a caller that
-// hangs up: after an error it may have run, be running or run later.
+// Run runs a script and returns its reply. For the rest see Do.
 func (g *Guard) Run(ctx context.Context, s *redis.Script, keys []string, args ...any) ([]any, error) {
+	return g.Do(ctx, func(ctx context.Context, client redis.UniversalClient) ([]any, error) {
+		return s.Run(ctx, client, keys, args...).Slice()
+	})
+}
+
+// A Command asks a client something. It uses the context that it is given.
+type Command func(context.Context, redis.UniversalClient) ([]any, error)
+
+// Do runs a command with the guard's client and returns its reply, or an error at the guard's deadline, which is three
+// quarters of its timeout away or more, or, if that comes first, at ctx's. The command does not end with ctx, as go-redis
+// would close the connection of a caller that hangs up: after an error it may have run, be running or run later.
+func (g *Guard) Do(ctx context.Context, f Command) ([]any, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -125,13 +154,13 @@ func (g *Guard) Run(ctx context.Context, s *redis.Script, keys []string, args ..
 		return nil, ctx.Err()
 	}
 	if end, ok := ctx.Deadline(); g.direct && !(ok && end.Before(w.end)) {
-		a := g.call(patience{ctx, w}, s, keys, args)
+		a := g.call(patience{ctx, w}, f)
 		return a.value, a.err
 	}
-	done := make(chan answer, 1)
-	go func() { done <- g.call(patience{ctx, w}, s, keys, args) }()
+	j := &job{patience{ctx, w}, f, make(chan answer, 1)}
+	g.hand(j)
 	select {
-	case a := <-done:
+	case a := <-j.done:
 		return a.value, a.err
 	case <-ctx.Done():
 		return nil, ctx.Err()
@@ -145,9 +174,46 @@ type answer struct {
 	err   error
 }
 
-// call runs the script and tells how it ended. It turns a panic, for example in a client's hook, into an
+// A job is a command for another goroutine.
+type job struct {
+	ctx  patience
+	f    Command
+	done chan answer
+}
+
+// hand gives j to a worker that waits for one, or to a new one. A new goroutine's stack has to grow to the depth of
+// go-redis first, which is half of the price of a goroutine for each command.
+func (g *Guard) hand(j *job) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	last := len(g.idle) - 1
+	if last < 0 {
+		go g.work(j)
+		return
+	}
+	g.idle[last] <- j // the one that worked last
+	g.idle = g.idle[:last]
+}
+
+// work does j, and others as long as they come: see close.
+func (g *Guard) work(j *job) {
+	next := make(chan *job, 1)
+	for ok := true; ok; j, ok = <-next {
+		a := g.call(j.ctx, j.f)
+		g.mu.Lock()
+		if g.open > 0 {
+			g.idle = append(g.idle, next) // before the answer, so that the caller's next command finds it
+		} else {
+			close(next)
+		}
+		g.mu.Unlock()
+		j.done <- a
+	}
+}
+
+// call runs the command and tells how it ended. It turns a panic, for example in a client's hook, into an
 // error: in a goroutine of its own it would end the process, not just the request.
-func (g *Guard) call(ctx patience, s *redis.Script, keys []string, args []any) (a answer) {
+func (g *Guard) call(ctx patience, f Command) (a answer) {
 	defer func() {
 		if r := recover(); r != nil {
 			a = answer{err: fmt.Errorf("%w: the client panicked: %v", ErrMissed, r)}
@@ -155,7 +221,7 @@ func (g *Guard) call(ctx patience, s *redis.Script, keys []string, args []any) (
 		<-g.slots
 		g.end(ctx.window, answered(a.err))
 	}()
-	a.value, a.err = s.Run(ctx, g.client, keys, args...).Slice()
+	a.value, a.err = f(ctx, g.client)
 	if !answered(a.err) {
 		a.err = fmt.Errorf("%w: %w", ErrMissed, a.err)
 	}
@@ -207,6 +273,7 @@ func (g *Guard) begin() (*window, error) {
 		w := &window{end: now.Add(g.timeout), over: make(chan struct{})}
 		time.AfterFunc(g.timeout, func() { g.close(w) })
 		g.window, g.renew = w, now.Add(g.timeout/4)
+		g.open++
 	}
 	g.window.under++
 	return g.window, nil
@@ -232,10 +299,19 @@ func (g *Guard) withdraw(w *window) {
 	}
 }
 
-// close ends a window: what is still under way has missed it.
+// close ends a window: what is still under way has missed it. Of the workers with nothing to do it sends half
+// home, and all when no command has begun since.
 func (g *Guard) close(w *window) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	home := len(g.idle) / 2
+	if g.open--; g.open == 0 {
+		home = len(g.idle)
+	}
+	for _, next := range g.idle[:home] {
+		close(next)
+	}
+	g.idle = slices.Delete(g.idle, 0, home)
 	for ; w.under > 0; w.under-- {
 		g.told(false)
 	}

@@ -55,8 +55,17 @@ func both(t *testing.T, test func(*testing.T, func(*testing.T, fake) *redisguard
 func guard(t *testing.T, direct bool, f fake) *redisguard.Guard {
 	t.Helper()
 	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", ContextTimeoutEnabled: direct})
-	t.Cleanup(func() { _ = client.Close() })
 	client.AddHook(f)
+	return of(t, client)
+}
+
+// of returns the guard of a client, in a bubble, in which all goroutines come to their end.
+func of(t *testing.T, client *redis.Client) *redisguard.Guard {
+	t.Helper()
+	t.Cleanup(func() {
+		_ = client.Close()
+		time.Sleep(time.Hour)
+	})
 	g, err := redisguard.New("test", client, "", timeout)
 	if err != nil {
 		t.Fatal(err)
@@ -91,7 +100,7 @@ func TestRun(t *testing.T) {
 func TestDeadline_ATK_D02(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
-		g := guard(t, false, func(context.Context, redis.Cmder) error { <-release; return io() })
+		g := guard(t, false, func(context.Context, redis.Cmder) error { <-release; return broken() })
 		before := time.Now()
 		if err := run(t, g); !errors.Is(err, redisguard.ErrMissed) {
 			t.Errorf("got %v", err)
@@ -138,7 +147,7 @@ func TestDeadline_Direct(t *testing.T) {
 	})
 }
 
-func io() error { return errors.New("i/o timeout") }
+func broken() error { return errors.New("i/o timeout") }
 
 // ATK-D02: after 8 missed answers Redis is asked once per deadline, and believed at its first answer.
 func TestBreaker_ATK_D02(t *testing.T) {
@@ -258,7 +267,7 @@ func TestBound_ATK_D02(t *testing.T) {
 			}
 			<-release // longer than the deadline
 			under.Add(-1)
-			return io()
+			return broken()
 		})
 		before := time.Now()
 		var wait sync.WaitGroup

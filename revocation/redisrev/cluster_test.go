@@ -18,7 +18,7 @@ func TestCluster(t *testing.T) {
 	c := redistest.StartCluster(t)
 	client := c.Client()
 	t.Run("conformance", func(t *testing.T) {
-		listtest.Run(t, func(*testing.T) revocation.List { return open(t, client) })
+		listtest.Run(t, func(*testing.T) revocation.List { return settled(t, client) })
 	})
 	t.Run("round trips", func(t *testing.T) { clusterRoundTrips(t, c) })
 	t.Run("ATK-D05 the wrong client", func(t *testing.T) { clusterWrongClient(t, c) })
@@ -28,7 +28,7 @@ func TestCluster(t *testing.T) {
 
 // On Cluster the servers are asked how many scripts they ran, as each announces its own address.
 func clusterRoundTrips(t *testing.T, c *redistest.Cluster) {
-	l := open(t, c.Client())
+	l := settled(t, c.Client())
 	p := listtest.Principal(t, l, "x")
 	listtest.Want(t, l, p, "")
 	listtest.Revoke(t, l, listtest.Session(p))

@@ -66,7 +66,7 @@ func (l *List) await(ctx context.Context, m made) error {
 		}
 		epoch, behind, err := l.lag(ctx, m.last)
 		switch {
-		case err != nil && time.Since(written) < outlast+l.maxLag+2*l.timeout:
+		case err != nil && time.Since(written) < outlast+l.maxLag+2*l.guard.Timeout():
 			continue
 		case err != nil:
 			return err

@@ -3,6 +3,7 @@ package redisrev
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -88,15 +89,19 @@ func (l *List) Wait(ctx context.Context, at revocation.Position) error {
 	}
 	done := make(chan error, 1)
 	go func() { // left behind when ctx ends: go-redis does not always look
-		done <- call(ctx, func(ctx context.Context) ([]any, error) {
-			ctx, cancel := context.WithTimeout(ctx, waitFor+l.timeout)
-			defer cancel()
-			err := l.client.XRead(ctx, &redis.XReadArgs{Streams: []string{l.keys.log, at.Entry}, Count: 1, Block: waitFor}).Err()
-			if errors.Is(err, redis.Nil) {
-				err = nil // nothing came
+		var err error
+		defer func() {
+			if r := recover(); r != nil { // in a client's hook: it must not end the process
+				err = fmt.Errorf("redisrev: the client panicked: %v", r)
 			}
-			return nil, err
-		}).err
+			done <- err
+		}()
+		ctx, cancel := context.WithTimeout(ctx, waitFor+l.guard.Timeout())
+		defer cancel()
+		err = l.guard.Client().XRead(ctx, &redis.XReadArgs{Streams: []string{l.keys.log, at.Entry}, Count: 1, Block: waitFor}).Err()
+		if errors.Is(err, redis.Nil) {
+			err = nil // nothing came
+		}
 	}()
 	select {
 	case err := <-done:

@@ -94,62 +94,11 @@ func TestErrors_ATK_D07_OddAnswers(t *testing.T) {
 	}
 }
 
-// A client that never answers, whatever its context says: the list's own deadline holds, the breaker
-// opens, and one command at a time tries whether Redis is back.
-func TestBreaker_ATK_D02(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		gone := make(chan struct{})
-		client := &fake{answer: func(context.Context) (any, error) { <-gone; return good, nil }}
-		l := open(t, client, short)
-		took := func() time.Duration {
-			before := time.Now()
-			if err := l.Check(t.Context(), somebody); auth.CodeOf(err) != auth.StoreUnavailable {
-				t.Errorf("got %v, want store_unavailable", err)
-			}
-			return time.Since(before)
-		}
-		for i := range 8 {
-			if d := took(); d != timeout {
-				t.Errorf("call %d took %v, want %v", i, d, timeout)
-			}
-		}
-		for range 100 {
-			if d := took(); d != 0 {
-				t.Errorf("with the breaker open a call took %v, want none", d)
-			}
-		}
-		if n := client.asked.Load(); n != 8 {
-			t.Errorf("Redis was asked %d times, want 8", n)
-		}
-		// A thousand at once: one tries.
-		time.Sleep(timeout)
-		var all sync.WaitGroup
-		for range 1000 {
-			all.Go(func() { took() })
-		}
-		all.Wait()
-		if n := client.asked.Load(); n != 9 {
-			t.Errorf("Redis was asked %d times, want one more", n)
-		}
-		// Back, and late answers of before do not count.
-		close(gone)
-		synctest.Wait()
-		if d := took(); d != 0 {
-			t.Errorf("the breaker is open, and a call took %v", d)
-		}
-		time.Sleep(timeout)
-		for range 3 {
-			if err := l.Check(t.Context(), somebody); err != nil {
-				t.Errorf("Redis is back: %v", err)
-			}
-		}
-	})
-}
-
 // Answers that are errors come from a Redis that is there: they do not open the breaker. Nor do
 // misses with answers between them.
 func TestBreaker_StaysClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		defer time.Sleep(2 * timeout) // the guard's workers go home
 		var n int
 		client := &fake{}
 		client.answer = func(context.Context) (any, error) {
@@ -171,118 +120,11 @@ func TestBreaker_StaysClosed(t *testing.T) {
 	})
 }
 
-// Clients that hang up end their own wait. They do not open the breaker while Redis is fine, nor keep
-// it open when Redis is back, and the command itself goes on: its connection is worth keeping.
-func TestBreaker_ClientsHangUp(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var slow atomic.Bool
-		gone := make(chan struct{})
-		defer close(gone)
-		client := &fake{answer: func(ctx context.Context) (any, error) {
-			if !slow.Load() {
-				select {
-				case <-time.After(timeout / 2):
-					return good, nil
-				case <-ctx.Done():
-					t.Error("the caller's hanging up, or the deadline, ended a command that was in time")
-				}
-			}
-			<-gone // as go-redis does, it looks at no deadline but its own
-			return good, nil
-		}}
-		l := open(t, client, short)
-		hangUp := func() {
-			ctx, cancel := context.WithTimeout(t.Context(), timeout/10)
-			defer cancel()
-			before := time.Now()
-			if err := l.Check(ctx, somebody); auth.CodeOf(err) != auth.StoreUnavailable || !errors.Is(err, context.DeadlineExceeded) {
-				t.Errorf("got %v, want store_unavailable and the caller's own reason", err)
-			}
-			if d := time.Since(before); d != timeout/10 {
-				t.Errorf("the wait took %v, want %v", d, timeout/10)
-			}
-		}
-		for range 50 {
-			hangUp()
-		}
-		if err := l.Check(t.Context(), somebody); err != nil {
-			t.Errorf("after 50 clients that hung up: %v", err)
-		}
-		// Redis is gone: the commands of clients that do not wait tell the breaker all the same.
-		slow.Store(true)
-		for range 8 {
-			hangUp()
-		}
-		time.Sleep(timeout)
-		asked := client.asked.Load()
-		if err := l.Check(t.Context(), somebody); auth.CodeOf(err) != auth.StoreUnavailable {
-			t.Errorf("got %v, want store_unavailable", err)
-		}
-		if n := client.asked.Load(); n != asked {
-			t.Error("the breaker did not open")
-		}
-		// Redis is back, and the one that tries hangs up: its command closes the breaker.
-		slow.Store(false)
-		time.Sleep(timeout)
-		hangUp()
-		time.Sleep(timeout)
-		for range 10 {
-			if err := l.Check(t.Context(), somebody); err != nil {
-				t.Errorf("the breaker is open yet: %v", err)
-			}
-		}
-		// One that has hung up before it asks is not asked for.
-		ctx, cancel := context.WithCancel(t.Context())
-		cancel()
-		asked = client.asked.Load()
-		if err := l.Check(ctx, somebody); !errors.Is(err, context.Canceled) || client.asked.Load() != asked {
-			t.Errorf("got %v, want %v without asking", err, context.Canceled)
-		}
-	})
-}
-
-// A client that never lets go holds up a bounded number of goroutines, and callers wait no longer.
-func TestBounded_ATK_D02(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		gone := make(chan struct{})
-		client := &fake{answer: func(context.Context) (any, error) { <-gone; return good, nil }}
-		l := open(t, client, short)
-		for range 20 {
-			var all sync.WaitGroup
-			for range 500 {
-				all.Go(func() {
-					start := time.Now()
-					if err := l.Check(t.Context(), somebody); auth.CodeOf(err) != auth.StoreUnavailable || time.Since(start) > timeout {
-						t.Errorf("got %v after %v, want store_unavailable within %v", err, time.Since(start), timeout)
-					}
-				})
-			}
-			all.Wait()
-			time.Sleep(timeout)
-		}
-		synctest.Wait()
-		if n := ours(); n > 256 || n == 0 {
-			t.Errorf("%d goroutines are left behind, want 256 at most", n)
-		}
-		if n := client.asked.Load(); n > 256 {
-			t.Errorf("%d commands are under way, want 256 at most", n)
-		}
-		close(gone)
-		synctest.Wait()
-		if n := ours(); n != 0 {
-			t.Errorf("Redis is back, and %d goroutines are left", n)
-		}
-		time.Sleep(timeout)
-		if err := l.Check(t.Context(), somebody); err != nil {
-			t.Errorf("Redis is back: %v", err)
-		}
-	})
-}
-
 // The command that is to try whether Redis is back finds all places taken, and its caller hangs up: the
 // next one must be allowed to try.
 func TestBreaker_TryIsGivenBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		defer time.Sleep(2 * timeout) // the guard's workers go home
 		gone := make(chan struct{})
 		l := open(t, &fake{answer: func(context.Context) (any, error) { <-gone; return good, nil }}, short)
 		var all sync.WaitGroup
@@ -336,10 +178,10 @@ func TestBounded_ATK_D02_BlackHole(t *testing.T) {
 	})
 }
 
-// ours counts the goroutines that the list has started.
+// ours counts the goroutines that the list's guard has started.
 func ours() int {
 	buf := make([]byte, 4<<20)
-	return strings.Count(string(buf[:runtime.Stack(buf, true)]), "created by github.com/doorward/doorward/revocation/redisrev.(*guard).do")
+	return strings.Count(string(buf[:runtime.Stack(buf, true)]), "created by github.com/doorward/doorward/internal/redisguard.(*Guard)")
 }
 
 // A panic in a client's hook ends the request, as it would without the list's goroutine, not the process.

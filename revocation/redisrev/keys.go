@@ -3,8 +3,7 @@ package redisrev
 // keys makes the names of a list's keys. All begin with one hash tag.
 type keys struct{ tag, epoch, log, nodes string }
 
-func newKeys(prefix string) keys {
-	tag := "{" + prefix + "}:"
+func newKeys(tag string) keys {
 	return keys{tag: tag, epoch: tag + "epoch", log: tag + "log", nodes: tag + "nodes"}
 }
 

@@ -31,6 +31,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/doorward/doorward/auth"
+	"github.com/doorward/doorward/internal/redisguard"
 	"github.com/doorward/doorward/revocation"
 )
 
@@ -48,7 +49,7 @@ type Config struct {
 	Prefix string
 
 	// Timeout is how long one answer may take, 1 ms to 10 s, whatever the client's own timeouts and
-	// retries are. Default 500 ms: hundreds of times what an answer takes, longer than a fork of Redis or a lost
+	// retries are; three quarters of it are always given. Default 500 ms: hundreds of times what an answer takes, longer than a fork of Redis or a lost
 	// packet, and short enough that waiting requests do not pile up. Too short, it makes
 	// outages; too long, only slow refusals.
 	Timeout time.Duration
@@ -66,12 +67,11 @@ type Config struct {
 // List is a [revocation.List] in Redis. Make it with [New]; it starts no goroutine that outlives a call
 // by more than the client's own timeouts.
 type List struct {
-	client          redis.UniversalClient
-	keys            keys
-	guard           *guard
-	timeout, maxLag time.Duration
-	replicas        int
-	count           atomic.Int64 // of leases, so that each renewal is seen to be one
+	guard    *redisguard.Guard
+	keys     keys
+	maxLag   time.Duration
+	replicas int
+	count    atomic.Int64 // of leases, so that each renewal is seen to be one
 
 	mu       sync.Mutex
 	epoch    string                              // that the last reply came from
@@ -81,33 +81,9 @@ type List struct {
 
 // New returns the list that c describes. It does no I/O: see [List.Ready].
 func New(c Config) (*List, error) {
-	switch client := c.Client.(type) {
-	case nil:
-		return nil, errors.New("redisrev: Config.Client: got nil, expected a *redis.Client or *redis.ClusterClient")
-	case *redis.Ring:
-		return nil, errors.New("redisrev: Config.Client: got a *redis.Ring, whose shards would be several truths, expected a *redis.Client or *redis.ClusterClient")
-	case *redis.Client:
-		if client == nil {
-			return nil, errors.New("redisrev: Config.Client: got a nil *redis.Client, expected an open one")
-		}
-	case *redis.ClusterClient:
-		if client == nil {
-			return nil, errors.New("redisrev: Config.Client: got a nil *redis.ClusterClient, expected an open one")
-		}
-	}
-	if c.Prefix == "" {
-		c.Prefix = "dw"
-	}
-	if len(c.Prefix) > 64 || strings.ContainsFunc(c.Prefix, func(r rune) bool {
-		return r <= ' ' || r > '~' || strings.ContainsRune(`{}*?[]\`, r)
-	}) {
-		return nil, fmt.Errorf(`redisrev: Config.Prefix: got %.80q, expected 1 to 64 printable ASCII characters without space and {}*?[]\`, c.Prefix)
-	}
-	if c.Timeout == 0 {
-		c.Timeout = 500 * time.Millisecond
-	}
-	if c.Timeout < time.Millisecond || c.Timeout > 10*time.Second {
-		return nil, fmt.Errorf("redisrev: Config.Timeout: got %v, expected 1ms to 10s, or 0 for 500ms", c.Timeout)
+	guard, err := redisguard.New("redisrev", c.Client, c.Prefix, c.Timeout)
+	if err != nil {
+		return nil, err
 	}
 	if c.Replicas < 0 || c.Replicas > 16 {
 		return nil, fmt.Errorf("redisrev: Config.Replicas: got %d, expected 0 to 16", c.Replicas)
@@ -118,7 +94,7 @@ func New(c Config) (*List, error) {
 	if c.MaxLag == 0 && c.Replicas > 0 {
 		c.MaxLag = 10 * time.Second
 	}
-	return &List{client: c.Client, keys: newKeys(c.Prefix), guard: newGuard(c.Timeout), timeout: c.Timeout, maxLag: c.MaxLag, replicas: c.Replicas}, nil
+	return &List{guard: guard, keys: newKeys(guard.Tag()), maxLag: c.MaxLag, replicas: c.Replicas}, nil
 }
 
 // Check implements [revocation.List] in one round trip; none for a principal without an epoch.

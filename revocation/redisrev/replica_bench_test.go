@@ -8,12 +8,15 @@ import (
 	"net/http/httptest"
 	"runtime"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/doorward/doorward/auth"
 	"github.com/doorward/doorward/internal/listtest"
@@ -255,4 +258,64 @@ func BenchmarkMillion(b *testing.B) {
 			}
 		}
 	})
+}
+
+// BenchmarkGrowth counts, at Redis, what nodes cost that do nothing but follow, and what an ending costs beyond that.
+func BenchmarkGrowth(b *testing.B) {
+	for _, nodes := range []int{1, 10, 100} {
+		b.Run(fmt.Sprint(nodes, " nodes"), func(b *testing.B) {
+			s := redistest.Start(b)
+			l := settled(b, s.Client())
+			for range nodes {
+				replicate(b, settled(b, s.Client(func(o *redis.Options) { o.PoolSize = 3 })))
+			}
+			redistest.Eventually(b, func() error {
+				if n := s.Do("HLEN", "{dw}:nodes"); n != int64(nodes) {
+					return fmt.Errorf("%v nodes", n)
+				}
+				return nil
+			})
+			measure := func(work func()) (bytes, cpu, took float64) {
+				before, begun := usage(s), time.Now()
+				work()
+				after := usage(s)
+				return after[0] - before[0], after[1] - before[1], time.Since(begun).Seconds()
+			}
+			for b.Loop() {
+				idle, idleCPU, rest := measure(func() { <-time.After(5 * time.Second) })
+				const endings = 500
+				busy, busyCPU, took := measure(func() {
+					var all sync.WaitGroup
+					for i := range 10 {
+						all.Go(func() {
+							for j := range endings / 10 {
+								listtest.Revoke(b, l, auth.Revocation{Issuer: issuer, Subject: "u", Session: fmt.Sprint("growth", i, j, rest)})
+							}
+						})
+					}
+					all.Wait()
+				})
+				b.ReportMetric(idle/rest/float64(nodes), "B/s/node-idle")
+				b.ReportMetric(1e6*idleCPU/rest/float64(nodes), "µs/s/node-idle")
+				b.ReportMetric((busy-idle*took/rest)/endings, "B/ending")
+				b.ReportMetric(1e6*(busyCPU-idleCPU*took/rest)/endings, "µs/ending")
+				b.ReportMetric(endings/took, "endings/s")
+			}
+		})
+	}
+}
+
+// usage is what Redis says of its network, in bytes both ways, and of its processor, in seconds.
+func usage(s *redistest.Server) (u [2]float64) {
+	for _, line := range strings.Split(s.Do("INFO", "stats").(string)+"\r\n"+s.Do("INFO", "cpu").(string), "\r\n") {
+		name, value, _ := strings.Cut(line, ":")
+		n, _ := strconv.ParseFloat(value, 64)
+		switch name {
+		case "total_net_input_bytes", "total_net_output_bytes":
+			u[0] += n
+		case "used_cpu_sys", "used_cpu_user":
+			u[1] += n
+		}
+	}
+	return u
 }

@@ -116,7 +116,7 @@ func ageOf(v any) time.Duration {
 
 // Do runs f with the list's client, within its Timeout. Errors have a code; the context of f may outlive ctx.
 func (l *List) Do(ctx context.Context, f func(context.Context, redis.UniversalClient) ([]any, error)) ([]any, error) {
-	reply, err := l.guard.do(ctx, func(ctx context.Context) ([]any, error) { return f(ctx, l.client) })
+	reply, err := l.guard.Do(ctx, f)
 	if err == nil {
 		return reply, nil
 	}
@@ -149,9 +149,9 @@ func (l *List) write(ctx context.Context, s *redis.Script, keys []string, args .
 			}
 			node = master
 		}
-		cmd, n, err := replicated(ctx, node, l.replicas, l.timeout, func(p redis.Scripter) *redis.Cmd { return s.EvalSha(ctx, p, keys, args...) })
+		cmd, n, err := replicated(ctx, node, l.replicas, l.guard.Timeout(), func(p redis.Scripter) *redis.Cmd { return s.EvalSha(ctx, p, keys, args...) })
 		if redis.HasErrorPrefix(err, "NOSCRIPT") {
-			cmd, n, err = replicated(ctx, node, l.replicas, l.timeout, func(p redis.Scripter) *redis.Cmd { return s.Eval(ctx, p, keys, args...) })
+			cmd, n, err = replicated(ctx, node, l.replicas, l.guard.Timeout(), func(p redis.Scripter) *redis.Cmd { return s.Eval(ctx, p, keys, args...) })
 		}
 		if err != nil {
 			return nil, err
