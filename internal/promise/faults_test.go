@@ -32,6 +32,11 @@ type fault struct {
 	run  func(*scene)
 }
 
+// beside is the fault while a node is paused.
+func (f fault) beside() fault {
+	return fault{f.name + "; meanwhile a node is paused", func(s *scene) { s.pauses(s.one(), func() { f.run(s) }) }}
+}
+
 // What happens to nodes, whatever Redis is like.
 var ofNodes = []fault{
 	{"a node is paused for longer than its lease", func(s *scene) { s.pauses(s.one(), func() { s.wait(pause) }) }},

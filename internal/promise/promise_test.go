@@ -147,7 +147,11 @@ func (r *run) holds(endings int, kinds ...[]fault) {
 			r.t.Fatalf("%s: %v", soak, err)
 		}
 		for time.Since(r.begun) < d {
-			r.happen(faults[rand.IntN(len(faults))])
+			f := faults[rand.IntN(len(faults))]
+			if rand.IntN(3) == 0 && !slices.ContainsFunc(ofNodes, func(n fault) bool { return n.name == f.name }) {
+				f = f.beside()
+			}
+			r.happen(f)
 		}
 	}
 	for r.confirmed.Load() < int64(endings) {
