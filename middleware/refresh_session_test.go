@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/doorward/doorward/auth"
+	"github.com/doorward/doorward/auth/session"
 )
 
 const (
@@ -128,6 +129,25 @@ func TestRefreshFromCookieSessions(t *testing.T) {
 			}
 			time.Sleep(late)
 			old.wants("/me", auth.TokenRevoked, "")
+		},
+		"a request that cannot prove the device": func(h *house) { // a page's own navigation has no header to do it in
+			site := h.Handler
+			h.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				site.ServeHTTP(w, r.WithContext(session.Bind(r.Context(), r.Header.Get("Device"))))
+			})
+			pair, err := h.Start(session.Bind(h.Context(), "key-1"), &auth.Principal{Subject: "ann"}, auth.Client{})
+			if err != nil {
+				h.Fatal(err)
+			}
+			b := &browserTab{h, map[string]string{"__Host-access": pair.Access, "__Host-refresh": pair.Refresh}, pair.Session}
+			time.Sleep(past)
+			b.wants("/me", auth.TokenExpired, "")
+			b.wants("/me", auth.TokenExpired, "", "Device: key-2")
+			b.wants("/static", "", "nobody")
+			if len(b.cookies) != 2 {
+				h.Fatalf("its cookies were cleared: %v are left", b.cookies)
+			}
+			b.wants("/me", "", "ann user", "Device: key-1")
 		},
 		"STD-S10 an outage loses nothing": func(h *house) {
 			captureLog(h)

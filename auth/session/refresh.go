@@ -19,9 +19,10 @@ const lentLife = time.Minute
 // lost answers cost nothing. One that is older was stolen, or its child was: the session ends, and the
 // answer is auth.RefreshReused. Other answers:
 //
-//	auth.TokenInvalid      no refresh token of ours, or of another device (see [Bind]); found without I/O, or nothing changed
+//	auth.TokenInvalid      no refresh token of ours; found without I/O
 //	auth.TokenRevoked      the session, or its subject, is over
-//	auth.TokenExpired      not now: a key that this node does not know, or a session just replaced by a step-up. Nothing changed
+//	auth.TokenExpired      not now: a key that this node does not know, a session just replaced by a step-up, or a binding
+//	                       that this request does not show (see [Bind]). Nothing changed
 //	auth.StoreUnavailable  an outage: nothing is lost, repeat the same token
 //
 // Nothing but the swap itself uses the token up: the subject is loaded, and what could fail is tried, before it.
@@ -156,7 +157,7 @@ func refusal(o Outcome) error {
 	case Replaced:
 		return fmt.Errorf("%w: the session was replaced by another", auth.TokenExpired)
 	case Unbound:
-		return fmt.Errorf("%w: the session is bound to another device", auth.TokenInvalid)
+		return fmt.Errorf("%w: the session is bound to another device", auth.TokenExpired) // it works there: see [Ended]
 	}
 	return fmt.Errorf("session: the store answered Rotate with %q", o)
 }

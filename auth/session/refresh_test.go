@@ -389,10 +389,13 @@ func TestBind(t *testing.T) {
 	pair, err := w.Start(device, ann(1), phone)
 	ok(t, err)
 	w.told()
-	w.refused(pair.Refresh, auth.TokenInvalid)
+	w.refused(pair.Refresh, auth.TokenExpired)
 	w.wantTold("refresh unbound")
-	if _, err := w.Refresh(session.Bind(ctx, "another"), pair.Refresh, phone); auth.CodeOf(err) != auth.TokenInvalid {
-		t.Errorf("another device: got %v", err)
+	for name, refresh := range map[string]func(context.Context, string, auth.Client) (*auth.Pair, error){"Refresh": w.Refresh, "RefreshCookie": w.RefreshCookie, "Lend": w.Lend} {
+		_, err := refresh(session.Bind(ctx, "another"), pair.Refresh, phone)
+		if auth.CodeOf(err) != auth.TokenExpired || session.Ended(err) { // the token works, where it is proven
+			t.Errorf("%s by another device: got %v (ended: %t)", name, err, session.Ended(err))
+		}
 	}
 	if _, err = w.Refresh(device, pair.Refresh, phone); err != nil {
 		t.Errorf("its own device: %v", err)

@@ -34,8 +34,8 @@ var ErrMissed = errors.New("no answer in time")
 // the client's timeouts. A *redis.Client with ContextTimeoutEnabled keeps a deadline itself (see keeps), in the
 // caller's goroutine, and is spared the price of waking another: see docs/performance.md.
 //
-// Another client over the caller's pool, as WithTimeout makes it, would keep deadlines too; but it has none of the
-// caller's hooks (go-redis 9.23), so that what traces or counts commands would not see ours.
+// Another client over the caller's pool, as WithTimeout makes it, could be made to keep deadlines; but it has none of
+// the caller's hooks (go-redis 9.23), so that what traces or counts commands would not see ours.
 //
 // A Redis that does not answer would pile them up. Two bounds stand against that: so many commands
 // under way at once, and a breaker. After so many missed answers in a row it refuses at

@@ -38,8 +38,9 @@ import (
 // Config is what [New] takes. Only Client is demanded.
 type Config struct {
 	// Client reaches Redis; it is the caller's to configure and to close. With ContextTimeoutEnabled in its
-	// options a call of a *redis.Client costs a third less, as it then keeps Timeout itself. A *redis.Ring
-	// is refused: its shards would each count for themselves, and from zero after one of them failed.
+	// options a call of a *redis.Client costs a quarter less, as it then keeps Timeout itself (not so with socket
+	// timeouts of -2, or with callbacks, such as a credentials provider's). A *redis.Ring is
+	// refused: its shards would each count for themselves, and from zero after one of them failed.
 	Client redis.UniversalClient
 
 	// Prefix separates applications in one Redis: every key begins with {Prefix}, a hash tag. 1 to 64
@@ -63,7 +64,7 @@ type Config struct {
 }
 
 // Limiter is a [ratelimit.Limiter] in Redis. Make it with [New]; it starts no goroutine that outlives a
-// call by more than the client's own timeouts.
+// call by more than Timeout and the client's own timeouts.
 type Limiter struct {
 	guard    *redisguard.Guard
 	fallback ratelimit.Limiter
