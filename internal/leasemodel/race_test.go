@@ -1,0 +1,5 @@
+//go:build race
+
+package leasemodel_test
+
+const raceEnabled = true
