@@ -166,6 +166,35 @@ func TestPairIsMasked(t *testing.T) {
 	}
 }
 
+// ATK-I05, STD-V07: also in a field that package fmt asks for no mask, by value and by pointer.
+func TestSecretIsMasked(t *testing.T) {
+	s := auth.NewSecret("hunter2")
+	if s.Reveal() != "hunter2" || (auth.Secret{}).Reveal() != "" {
+		t.Fatalf("got %q", s.Reveal())
+	}
+	hidden := struct {
+		s auth.Secret
+		p *auth.Secret
+	}{s, &s}
+	var out bytes.Buffer
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+		_, _ = fmt.Fprintf(&out, verb+verb+verb+verb+"\n", s, &s, struct{ S auth.Secret }{s}, hidden)
+	}
+	slog.New(slog.NewTextHandler(&out, nil)).Info("made", "secret", s, "pointer", &s, slog.Group("g", "hidden", hidden))
+	slog.New(slog.NewJSONHandler(&out, nil)).Info("made", "secret", s, "in", struct{ S auth.Secret }{s})
+	text, err := json.Marshal(map[string]any{"secret": s, "pointer": &s})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out.Write(text)
+	if strings.Contains(out.String(), "hunter2") || strings.Contains(out.String(), fmt.Sprintf("%x", "hunter2")) {
+		t.Errorf("the secret is printed:\n%s", out.String())
+	}
+	if !strings.Contains(out.String(), "[secret]") {
+		t.Errorf("no mask is printed:\n%s", out.String())
+	}
+}
+
 func TestRolesAndCompetencies(t *testing.T) {
 	p := &auth.Principal{Roles: []string{"editor"}, Competencies: []string{"sign", "approve"}}
 	for _, c := range []struct {
