@@ -36,6 +36,9 @@ var errEpochs = fmt.Errorf("%w: session: the list began an epoch %d times within
 // or a login on top of another, names the session that the new one replaces: its access tokens are refused from
 // now on, its refresh token answers auth.TokenExpired for the grace time, then auth.TokenRevoked. If it is over,
 // so is the step-up: auth.TokenRevoked.
+//
+// A p with a TokenID and without a Session was proven by an API key or a service token. These open no session:
+// auth.LoginFailed.
 func (s *Sessions) Start(ctx context.Context, p *auth.Principal, from auth.Client) (*auth.Pair, error) {
 	c, err := s.creation(ctx, p, from)
 	if err != nil {
@@ -64,6 +67,9 @@ func (s *Sessions) creation(ctx context.Context, p *auth.Principal, from auth.Cl
 	switch {
 	case p == nil || p.Subject == "":
 		return nil, errors.New("session: Start: got no subject")
+	case p.TokenID != "" && p.Session == "":
+		// An API key or a service token: it is no login, and a month of refreshing must not come of it (ATK-J28).
+		return nil, fmt.Errorf("%w: session: Start: got a principal of a token without a session, expected one that a login has proven", auth.LoginFailed)
 	case p.Issuer != "" && p.Issuer != s.issuer:
 		return nil, fmt.Errorf("session: Start: got a principal of issuer %.80q, expected %q", p.Issuer, s.issuer)
 	case p.Version < 0:
