@@ -21,6 +21,7 @@ const (
 	Invite        = "invite+jwt"
 	VerifyEmail   = "verify-email+jwt"
 	ResetPassword = "reset-password+jwt"
+	MagicLink     = "magic-link+jwt"
 	PendingLogin  = "pending-login+jwt"
 )
 
@@ -113,7 +114,7 @@ func New(c Config) (*Tokens, error) {
 		c.Type = Access
 	}
 	switch {
-	case c.AllowForeign && slices.Contains([]string{Invite, VerifyEmail, ResetPassword, PendingLogin}, canonicalType(c.Type)),
+	case c.AllowForeign && slices.Contains([]string{Invite, VerifyEmail, ResetPassword, MagicLink, PendingLogin}, canonicalType(c.Type)),
 		!c.AllowForeign && c.Type != Access && c.Type != Service:
 		return nil, fmt.Errorf("tokens: Config.Type: got %q, expected %q or %q, or AllowForeign with a type that is no kind of ours", c.Type, Access, Service)
 	}

@@ -133,7 +133,7 @@ func TestATK_J21_RouteTable(t *testing.T) {
 			access("another-service", func(c *tokens.Config) { c.Audience = "billing" })
 			access("staging", func(c *tokens.Config) { c.Issuer = "https://staging.example.com" })
 			tok, _ := setup(t, func(c *tokens.Config) { c.Keys = keys.ring() })
-			for _, typ := range []string{tokens.Invite, tokens.VerifyEmail, tokens.ResetPassword, tokens.PendingLogin, "magic-link+jwt"} {
+			for _, typ := range []string{tokens.Invite, tokens.VerifyEmail, tokens.ResetPassword, tokens.MagicLink, tokens.PendingLogin, "own+jwt"} {
 				kind := tokens.NewKind[invitation](typ, time.Hour)
 				raw, err := kind.Issue(tok, "", "ann", invitation{"doc", "a@example.com"})
 				if err != nil {
