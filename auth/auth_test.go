@@ -130,6 +130,28 @@ func TestChallenge(t *testing.T) {
 	}
 }
 
+type challenging struct{ error }
+
+func (c challenging) Unwrap() error { return c.error }
+func (challenging) Challenge() map[string]string {
+	return map[string]string{
+		"max_age": "300", "acr_values": "a b", "quote": `a"b`, "slash": `a\b`, "line": "a\r\nSet-Cookie: x=y", "umlaut": "ä",
+		"": "x", "a b": "x", "a=b": "x", "a,b": "x", "empty": "",
+	}
+}
+
+// ATK-I08, RFC 9470 section 3: an error adds parameters to the challenge, and no header of its own.
+func TestChallengeParams(t *testing.T) {
+	res, _ := problem(t, challenging{auth.StepUpRequired})
+	const want = `Bearer realm="api", error="insufficient_user_authentication", error_description="A more recent or stronger proof is required.", acr_values="a b", empty="", max_age="300"`
+	if got := res.Header["Www-Authenticate"]; len(got) != 1 || got[0] != want {
+		t.Errorf("got %q", got)
+	}
+	if res, _ := problem(t, challenging{auth.Busy}); res.Header.Get("WWW-Authenticate") != "" {
+		t.Error("a 503 has a challenge")
+	}
+}
+
 func TestProblemExtras(t *testing.T) {
 	res, body := problem(t, fmt.Errorf("login: %w", detailed{auth.ValidationFailed}))
 	if got := res.Header.Get("Retry-After"); got != "2" {

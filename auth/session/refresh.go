@@ -19,7 +19,7 @@ const lentLife = time.Minute
 // lost answers cost nothing. One that is older was stolen, or its child was: the session ends, and the
 // answer is auth.RefreshReused. Other answers:
 //
-//	auth.TokenInvalid      no refresh token of ours, or of another device (see [Bind]); found without I/O, or nothing changed
+//	auth.TokenInvalid      no refresh token of ours, or of another device (see auth.Bind); found without I/O, or nothing changed
 //	auth.TokenRevoked      the session, or its subject, is over
 //	auth.TokenExpired      not now: a key that this node does not know, or a session just replaced by a step-up. Nothing changed
 //	auth.StoreUnavailable  an outage: nothing is lost, repeat the same token
@@ -49,7 +49,7 @@ func (s *Sessions) exchange(ctx context.Context, refresh string, from auth.Clien
 		return nil, err
 	}
 	r.Owner, r.ID, r.Generation = shown.owner, shown.id, shown.generation
-	r.Grace, r.EndOnOtherEpoch, r.Binding = s.c.Grace, s.c.EndOnOtherEpoch, bindingOf(ctx)
+	r.Grace, r.EndOnOtherEpoch, r.Binding = s.c.Grace, s.c.EndOnOtherEpoch, auth.BindingOf(ctx)
 	r.Client, r.Device = client(from), device(from.UserAgent)
 	pair, outcome, err := s.rotate(ctx, &r)
 	switch {
@@ -125,7 +125,7 @@ func (s *Sessions) rehearse(at time.Time, r *Rotation, sub Subject) error {
 	if r.Epoch == "" || r.Lend {
 		return nil
 	}
-	row := Session{Owner: r.Owner, ID: r.ID, AuthTime: at, ClientID: strings.Repeat("-", maxClientID), Methods: widest}
+	row := Session{Owner: r.Owner, ID: r.ID, AuthTime: at, ClientID: strings.Repeat("-", maxClientID), Methods: widest, Binding: r.Binding}
 	_, _, err := s.c.Tokens.Issue(s.c.Tokens.StampAt(at, r.Epoch), s.principal(row, sub))
 	return err
 }
