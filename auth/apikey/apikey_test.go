@@ -395,6 +395,9 @@ func TestValidate(t *testing.T) {
 	w.refused("disabled", text, auth.TokenRevoked)
 	fail = errors.New("sql: connection refused")
 	w.refused("a fault", text, auth.Internal)
+	if n := w.store.touches.Load(); n != 1 {
+		t.Errorf("%d uses were noted, expected the one that was let in", n)
+	}
 }
 
 func TestStoreErrors(t *testing.T) {

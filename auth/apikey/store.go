@@ -37,7 +37,7 @@ type Record struct {
 }
 
 // A Store keeps API keys. [NewMemory] and package redisapikey are Stores; package storetest says what one
-// must do, as tests. Its methods may be called from any goroutine, and each is one atomic step.
+// must do, as tests. Its methods may be called from any goroutine, and each but List is one atomic step.
 //
 // Ended means ended: when Swap or Delete has returned, no Get that starts later, on any node, gives what was there
 // before. So there is no cache between a Store and [Keys], and a store reads where it writes.
@@ -45,7 +45,8 @@ type Record struct {
 // A key whose Expires has come may vanish by itself. Errors mean that the store cannot answer, and have the code
 // auth.StoreUnavailable, but where it says otherwise.
 type Store interface {
-	// Create takes a key in, and says no when its owner has most keys that are not expired at r.Created. An id that is there is an error and changes nothing.
+	// Create takes a key in, and says no when its owner has most keys that are not expired at r.Created. An id that
+	// is there, with other proofs, is an error and changes nothing.
 	Create(ctx context.Context, r Record, most int) (bool, error)
 
 	// Get returns the key of this id. None is an error of the code auth.NotFound.

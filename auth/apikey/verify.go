@@ -73,7 +73,6 @@ func (k *Keys) Verify(ctx context.Context, credential string) (*auth.Principal, 
 	if !now.Before(r.Proofs[hit].Until) {
 		return nil, k.refused(ctx, r.Key, errOver)
 	}
-	k.touch(ctx, r.Key, now)
 	p := &auth.Principal{
 		Issuer: k.c.Issuer, Tenant: r.Tenant, Subject: r.Owner, TokenID: id, Competencies: slices.Clone(r.Scopes),
 		IssuedAt: r.Made, Expires: r.Proofs[hit].Until,
@@ -83,6 +82,7 @@ func (k *Keys) Verify(ctx context.Context, credential string) (*auth.Principal, 
 			return nil, k.refused(ctx, r.Key, err)
 		}
 	}
+	k.touch(ctx, r.Key, now)
 	return p, nil
 }
 
