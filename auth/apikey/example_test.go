@@ -13,6 +13,12 @@ import (
 	"github.com/doorward/doorward/middleware"
 )
 
+// reports answers with those of whoever the key speaks for.
+var reports = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	p, _ := auth.FromContext(r.Context())
+	_, _ = fmt.Fprintf(w, "the reports of %s", p.Subject)
+})
+
 // A script reads reports with a key of its owner's.
 func Example() {
 	ctx := context.Background()
@@ -22,11 +28,7 @@ func Example() {
 	}
 	mux := http.NewServeMux()
 	guard := middleware.RequireAuth(auth.Header("X-API-Key", keys))
-	mux.Handle("GET /reports", middleware.Chain(guard, middleware.RequireCompetency("reports:read"))(
-		http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			p, _ := auth.FromContext(r.Context())
-			_, _ = fmt.Fprintf(w, "the reports of %s", p.Subject)
-		})))
+	mux.Handle("GET /reports", middleware.Chain(guard, middleware.RequireCompetency("reports:read"))(reports))
 
 	secret, key, err := keys.Create(ctx, apikey.Spec{Owner: "ann", Name: "nightly build", Scopes: []string{"reports:read"}})
 	if err != nil {
