@@ -39,6 +39,15 @@ type Principal struct {
 	// site may have caused the request and RequireCSRF applies. [Cookie] sets it; no claim can.
 	Ambient bool
 
+	// Service says that a service is asking, not a person: it was proven by a token of that kind
+	// (tokens.Service). No claim can.
+	Service bool
+
+	// Binding names what the holder must show beside the credential, "" for nothing: "device:" and a hash of a secret
+	// that only the device has (see [Bind]). The authenticators of this package refuse a principal whose binding
+	// the request does not show; who calls a Verifier himself asks [CheckBinding].
+	Binding string
+
 	// Claims holds the application's own claims, a T by value. Read it with [ClaimsFrom].
 	Claims any
 }

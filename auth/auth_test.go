@@ -130,6 +130,28 @@ func TestChallenge(t *testing.T) {
 	}
 }
 
+type challenging struct{ error }
+
+func (c challenging) Unwrap() error { return c.error }
+func (challenging) Challenge() map[string]string {
+	return map[string]string{
+		"max_age": "300", "acr_values": "a b", "quote": `a"b`, "slash": `a\b`, "line": "a\r\nSet-Cookie: x=y", "umlaut": "ä",
+		"": "x", "a b": "x", "a=b": "x", "a,b": "x", "empty": "",
+	}
+}
+
+// ATK-I08, RFC 9470 section 3: an error adds parameters to the challenge, and no header of its own.
+func TestChallengeParams(t *testing.T) {
+	res, _ := problem(t, challenging{auth.StepUpRequired})
+	const want = `Bearer realm="api", error="insufficient_user_authentication", error_description="A more recent or stronger proof is required.", acr_values="a b", empty="", max_age="300"`
+	if got := res.Header["Www-Authenticate"]; len(got) != 1 || got[0] != want {
+		t.Errorf("got %q", got)
+	}
+	if res, _ := problem(t, challenging{auth.Busy}); res.Header.Get("WWW-Authenticate") != "" {
+		t.Error("a 503 has a challenge")
+	}
+}
+
 func TestProblemExtras(t *testing.T) {
 	res, body := problem(t, fmt.Errorf("login: %w", detailed{auth.ValidationFailed}))
 	if got := res.Header.Get("Retry-After"); got != "2" {
@@ -154,6 +176,35 @@ func TestPairIsMasked(t *testing.T) {
 	log.Info("login", "pair", pair, "pointer", &pair, slog.Group("g", "pair", pair))
 	slog.New(slog.NewJSONHandler(&out, nil)).Info("login", "pair", pair, "in", struct{ P auth.Pair }{pair})
 	text, err := json.Marshal(map[string]any{"pair": pair, "pointer": &pair})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out.Write(text)
+	if strings.Contains(out.String(), "hunter2") || strings.Contains(out.String(), fmt.Sprintf("%x", "hunter2")) {
+		t.Errorf("the secret is printed:\n%s", out.String())
+	}
+	if !strings.Contains(out.String(), "[secret]") {
+		t.Errorf("no mask is printed:\n%s", out.String())
+	}
+}
+
+// ATK-I05, STD-V07: also in a field that package fmt asks for no mask, by value and by pointer.
+func TestSecretIsMasked(t *testing.T) {
+	s := auth.NewSecret("hunter2")
+	if s.Reveal() != "hunter2" || (auth.Secret{}).Reveal() != "" {
+		t.Fatalf("got %q", s.Reveal())
+	}
+	hidden := struct {
+		s auth.Secret
+		p *auth.Secret
+	}{s, &s}
+	var out bytes.Buffer
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+		_, _ = fmt.Fprintf(&out, verb+verb+verb+verb+"\n", s, &s, struct{ S auth.Secret }{s}, hidden)
+	}
+	slog.New(slog.NewTextHandler(&out, nil)).Info("made", "secret", s, "pointer", &s, slog.Group("g", "hidden", hidden))
+	slog.New(slog.NewJSONHandler(&out, nil)).Info("made", "secret", s, "in", struct{ S auth.Secret }{s})
+	text, err := json.Marshal(map[string]any{"secret": s, "pointer": &s})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -121,6 +121,9 @@ func verify(ctx context.Context, v Verifier, credential string) (*Principal, err
 	if p == nil || p.Subject == "" {
 		return nil, errors.New("auth: a Verifier returned neither an error nor a principal with a subject")
 	}
+	if err := CheckBinding(ctx, p); err != nil {
+		return nil, err
+	}
 	return p, nil
 }
 

@@ -139,6 +139,27 @@ func check(t *testing.T, a auth.Authenticator, r *http.Request, code auth.Code) 
 	return p
 }
 
+// A bound credential is refused by every authenticator where its binding is not shown: a route that nobody put
+// BindDevice before is closed to it, not open.
+func TestBinding(t *testing.T) {
+	bound := verifierFunc(func() (*auth.Principal, error) {
+		return &auth.Principal{Subject: "ann", Binding: "device:x"}, nil
+	})
+	r := httptest.NewRequest("GET", "/", nil)
+	r.Header.Set("Authorization", "Bearer key")
+	r.Header.Set("X-Key", "key")
+	for _, a := range []auth.Authenticator{auth.Bearer(bound), auth.Header("X-Key", bound), auth.Cookie(func(*http.Request) (string, error) { return "key", nil }, bound)} {
+		check(t, a, r, auth.TokenInvalid)
+		for _, shown := range []string{"", "device:", "device:X", "device:xx", "x"} {
+			check(t, a, r.WithContext(auth.Bind(r.Context(), shown)), auth.TokenInvalid)
+		}
+		if p := check(t, a, r.WithContext(auth.Bind(r.Context(), "device:x")), ""); p.Binding != "device:x" {
+			t.Errorf("got %+v", p)
+		}
+	}
+	check(t, auth.Bearer(verifier("key")), r.WithContext(auth.Bind(r.Context(), "device:x")), "") // one that is not bound works anywhere
+}
+
 // The credential is a secret, so no error may quote it.
 func TestErrorsDoNotQuoteTheCredential(t *testing.T) {
 	r := httptest.NewRequest("GET", "/", nil)

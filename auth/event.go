@@ -28,11 +28,12 @@ func ClientOf(r *http.Request) Client {
 // An Event is something that happened to a login or a session and that somebody may want to know:
 // to log it, to count it, to write a mail. It holds no secret.
 type Event struct {
-	Name    string // what: "login", "refresh", "logout", "end", "reuse", "limit", "outage"
+	Name    string // what: "login", "refresh", "logout", "end", "reuse", "limit", "key", "outage"
 	Outcome string // how it went: "ok", or a word of its own such as "replayed", or the code of Err
 	Time    time.Time
 
 	Tenant, Subject, Session string
+	Key                      string // id of the API key that it is about
 	Client                   Client
 	Err                      error // the cause; nil when it went well
 }
@@ -40,7 +41,7 @@ type Event struct {
 // LogValue gives the event as a group whose every text is escaped and capped: names and user agents are
 // strangers' words, and must not forge or hide a log line.
 func (e Event) LogValue() slog.Value {
-	attrs := make([]slog.Attr, 0, 8)
+	attrs := make([]slog.Attr, 0, 9)
 	add := func(key, value string, most int) {
 		if value != "" {
 			attrs = append(attrs, slog.String(key, Printable(value, most)))
@@ -51,6 +52,7 @@ func (e Event) LogValue() slog.Value {
 	add("tenant", e.Tenant, 128)
 	add("subject", e.Subject, 128)
 	add("session", e.Session, 64)
+	add("key", e.Key, 64)
 	if e.Client.Addr.IsValid() {
 		add("addr", e.Client.Addr.String(), 64)
 	}

@@ -3,8 +3,11 @@ package auth
 import (
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -18,6 +21,7 @@ import (
 //	RetryAfter() time.Duration     // Retry-After, rounded up to whole seconds, at least 1
 //	Fields() map[string]string     // a member "fields": what is wrong with each
 //	ResponseHeader() http.Header   // headers added to the answer, for example Set-Cookie
+//	Challenge() map[string]string  // parameters added to WWW-Authenticate, for example max_age (RFC 9470 section 3)
 func WriteProblem(w http.ResponseWriter, err error) {
 	code := CodeOf(err)
 	entry := codes[code]
@@ -35,6 +39,10 @@ func WriteProblem(w http.ResponseWriter, err error) {
 		challenge := `Bearer realm="api"`
 		if entry.bearer != "" {
 			challenge += `, error="` + entry.bearer + `", error_description="` + entry.text + `"`
+		}
+		var more interface{ Challenge() map[string]string }
+		if errors.As(err, &more) {
+			challenge += authParams(more.Challenge())
 		}
 		h.Set("WWW-Authenticate", challenge)
 	}
@@ -71,4 +79,18 @@ func WriteProblem(w http.ResponseWriter, err error) {
 	text, _ := json.Marshal(body) // strings, an int and a map of strings: it cannot fail
 	w.WriteHeader(entry.status)
 	_, _ = w.Write(append(text, '\n')) // the client may be gone; there is nobody to tell
+}
+
+// authParams writes parameters as RFC 9110 section 11.2 does, in the order of their names. What cannot stand there is
+// left out, so that no text of an application's makes a header of its own.
+func authParams(params map[string]string) string {
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(params)) {
+		value := params[name]
+		if name == "" || tokenLen(name) < len(name) || strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' }) {
+			continue
+		}
+		b.WriteString(", " + name + `="` + value + `"`)
+	}
+	return b.String()
 }

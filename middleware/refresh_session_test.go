@@ -133,9 +133,9 @@ func TestRefreshFromCookieSessions(t *testing.T) {
 		"a request that cannot prove the device": func(h *house) { // a page's own navigation has no header to do it in
 			site := h.Handler
 			h.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				site.ServeHTTP(w, r.WithContext(session.Bind(r.Context(), r.Header.Get("Device"))))
+				site.ServeHTTP(w, r.WithContext(auth.Bind(r.Context(), r.Header.Get("Device"))))
 			})
-			pair, err := h.Start(session.Bind(h.Context(), "key-1"), &auth.Principal{Subject: "ann"}, auth.Client{})
+			pair, err := h.Start(auth.Bind(h.Context(), "key-1"), &auth.Principal{Subject: "ann"}, auth.Client{})
 			if err != nil {
 				h.Fatal(err)
 			}

@@ -101,7 +101,13 @@ func authenticate(a auth.Authenticator, r *http.Request) (p *auth.Principal, err
 	if err == nil && (p == nil || p.Subject == "") {
 		return nil, errors.New("middleware: an Authenticator returned neither an error nor a principal with a subject")
 	}
-	return p, err
+	if err == nil {
+		err = auth.CheckBinding(r.Context(), p) // those of package auth have done so, an application's own may not
+	}
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
 }
 
 // queryHasToken says whether a raw query has a parameter access_token (RFC 6750 section 2.3), also a

@@ -43,6 +43,7 @@ type wire struct {
 	Methods      []string       `json:"amr,omitempty"`
 	AuthTime     int64          `json:"auth_time,omitzero"`
 	ClientID     string         `json:"client_id,omitzero"`
+	Binding      confirmation   `json:"cnf,omitzero"`
 	Payload      jsontext.Value `json:"payload,omitempty"` // of a Kind
 	Rest         jsontext.Value `json:",embed"`
 }
@@ -59,14 +60,48 @@ type foreignWire struct {
 	NotBefore numericDate    `json:"nbf"`
 	TokenID   string         `json:"jti"`
 	ClientID  string         `json:"client_id"`
+	Confirm   jsontext.Value `json:"cnf"`
 	Rest      jsontext.Value `json:",embed"`
 }
 
 func (f *foreignWire) wire() wire {
-	return wire{
+	w := wire{
 		Issuer: f.Issuer, Subject: f.Subject, Audience: f.Audience, TokenID: f.TokenID, ClientID: f.ClientID,
 		Expires: int64(f.Expires), IssuedAt: int64(f.IssuedAt), NotBefore: int64(f.NotBefore), Rest: f.Rest,
 	}
+	if len(f.Confirm) > 0 {
+		// The issuer means it for one holder alone, and how he proves himself is not known here.
+		w.Binding = confirmation("cnf:" + string(f.Confirm))
+	}
+	return w
+}
+
+// confirmation is a binding as the claim cnf writes it (RFC 7800 section 3.1): {"device":"..."} for "device:...". A
+// method that is not known here, or a second one, is refused: RFC 7800 would have it ignored, and the token would be
+// anybody's.
+type confirmation string
+
+const (
+	byDevice   = "device"
+	maxBinding = 128
+)
+
+func (c confirmation) MarshalJSONTo(enc *jsontext.Encoder) error {
+	method, value, _ := strings.Cut(string(c), ":")
+	return json.MarshalEncode(enc, map[string]string{method: value})
+}
+
+func (c *confirmation) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	var methods map[string]string
+	if err := json.UnmarshalDecode(dec, &methods); err != nil {
+		return err
+	}
+	value := methods[byDevice]
+	if len(methods) != 1 || value == "" {
+		return errors.New("no binding that is known here")
+	}
+	*c = confirmation(byDevice + ":" + value)
+	return nil
 }
 
 // numericDate is a number of seconds that may have a fraction (RFC 7519 section 2), which is cut off.
@@ -129,7 +164,7 @@ func (w *wire) claims(h header) *Claims {
 		Principal: auth.Principal{
 			Issuer: w.Issuer, Tenant: w.Tenant, Subject: w.Subject, Session: w.Session,
 			TokenID: w.TokenID, ClientID: w.ClientID, Version: w.Version, Epoch: w.Epoch,
-			Roles: w.Roles, Competencies: w.Competencies, Methods: w.Methods,
+			Roles: w.Roles, Competencies: w.Competencies, Methods: w.Methods, Binding: string(w.Binding),
 			AuthTime: instant(w.AuthTime), IssuedAt: instant(w.IssuedAt), Expires: instant(w.Expires),
 		},
 		Audience: w.Audience.values, NotBefore: instant(w.NotBefore), Type: h.Type, KeyID: h.KeyID, rest: w.Rest,

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/doorward/doorward/auth"
@@ -12,9 +13,10 @@ import (
 )
 
 // Issue makes an access token (or a service token, by Config.Type) that proves p, with p's Tenant, Subject,
-// Session, Version, Roles, Competencies, Methods, AuthTime, ClientID and Claims. The other claims are its
+// Session, Version, Roles, Competencies, Methods, AuthTime, ClientID, Binding and Claims. The other claims are its
 // own: iss, aud, a random jti, iat and exp counted from the stamp, ep from the stamp. A ClientID of "" becomes
-// the audience: a first-party application is its own client (RFC 9068 section 2.2 demands the claim).
+// the audience: a first-party application is its own client (RFC 9068 section 2.2 demands the claim). In a service
+// token it becomes the subject, as there the client speaks for itself; a service has no session.
 // p.Expires may shorten the life, never lengthen it.
 //
 // The token is a secret; so is nothing else that is returned. Errors mean that p or the configuration
@@ -38,10 +40,21 @@ func (t *Tokens) Issue(stamp Stamp, p *auth.Principal) (raw string, expires time
 	if p.Version < 0 {
 		return "", expires, fmt.Errorf("tokens: Issue: got version %d, expected 0 or more", p.Version)
 	}
+	if t.c.Type == Service && p.Session != "" {
+		return "", expires, errors.New("tokens: Issue: got a session for a service token, expected none")
+	}
+	if method, value, _ := strings.Cut(p.Binding, ":"); p.Binding != "" && (method != byDevice || value == "" || len(p.Binding) > maxBinding) {
+		return "", expires, fmt.Errorf("tokens: Issue: got the binding %.140q, expected %q, a colon and a value, at most %d bytes", p.Binding, byDevice, maxBinding)
+	}
 	w := t.wire(stamp.at, p.Subject, p.Tenant, t.c.Lifetime)
 	w.Session, w.Version, w.Epoch, w.ClientID = p.Session, p.Version, stamp.epoch, p.ClientID
 	w.Roles, w.Competencies, w.Methods, w.AuthTime = p.Roles, p.Competencies, p.Methods, seconds(p.AuthTime)
-	if w.ClientID == "" {
+	w.Binding = confirmation(p.Binding)
+	switch {
+	case w.ClientID != "":
+	case t.c.Type == Service:
+		w.ClientID = p.Subject
+	default:
 		w.ClientID = t.c.Audience
 	}
 	if !p.Expires.IsZero() {

@@ -16,9 +16,9 @@ import (
 //
 //	var invitation = tokens.NewKind[Invitation](tokens.Invite, 7*24*time.Hour)
 //
-// A Kind proves who made the token and for whom. That it is used once only is the caller's to enforce, by
-// consuming its TokenID in a store: the revocation list, made for the short life of access tokens, is not
-// asked.
+// A Kind proves who made the token and for whom. That it is used once only is package onetime's to enforce, or the
+// caller's, by consuming its TokenID in a store: the revocation list, made for the short life of access tokens, is
+// not asked.
 type Kind[T any] struct {
 	typ  string
 	life time.Duration

@@ -21,6 +21,7 @@ const (
 	Invite        = "invite+jwt"
 	VerifyEmail   = "verify-email+jwt"
 	ResetPassword = "reset-password+jwt"
+	MagicLink     = "magic-link+jwt"
 	PendingLogin  = "pending-login+jwt"
 )
 
@@ -66,7 +67,9 @@ type Config struct {
 	// AllowForeign accepts the tokens of an issuer that is not this kit: jti, iat and client_id may lack,
 	// aud may be a list, times may have a fraction, the header may have more members. Of its claims only iss, sub,
 	// aud, exp, iat, nbf, jti and client_id are read; the rest, roles above all, is for Claims and Validate
-	// to take over. Nothing can be issued, and there is no List: a foreign token carries no epoch.
+	// to take over. One with a cnf (RFC 7800) is bound to its holder in a way that is not known here: guards refuse it
+	// unless Validate has looked at the proof and empties Binding. Nothing can be issued, and there is no List: a
+	// foreign token carries no epoch.
 	// The tokens of another Doorward service are not foreign: give its Issuer and its JWKS.
 	AllowForeign bool
 
@@ -113,7 +116,7 @@ func New(c Config) (*Tokens, error) {
 		c.Type = Access
 	}
 	switch {
-	case c.AllowForeign && slices.Contains([]string{Invite, VerifyEmail, ResetPassword, PendingLogin}, canonicalType(c.Type)),
+	case c.AllowForeign && slices.Contains([]string{Invite, VerifyEmail, ResetPassword, MagicLink, PendingLogin}, canonicalType(c.Type)),
 		!c.AllowForeign && c.Type != Access && c.Type != Service:
 		return nil, fmt.Errorf("tokens: Config.Type: got %q, expected %q or %q, or AllowForeign with a type that is no kind of ours", c.Type, Access, Service)
 	}

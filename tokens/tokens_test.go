@@ -126,14 +126,18 @@ func TestATK_J21_RouteTable(t *testing.T) {
 			}
 			access := func(name string, change func(*tokens.Config)) {
 				tok, _ := setup(t, func(c *tokens.Config) { c.Keys = keys.ring(); change(c) })
-				door(name, issue(t, tok, auth.Principal{Subject: "ann", Session: "s1"}), tok)
+				p := auth.Principal{Subject: "ann"}
+				if tok.Config().Type == tokens.Access {
+					p.Session = "s1"
+				}
+				door(name, issue(t, tok, p), tok)
 			}
 			access("access", func(*tokens.Config) {})
 			access("service", func(c *tokens.Config) { c.Type = tokens.Service })
 			access("another-service", func(c *tokens.Config) { c.Audience = "billing" })
 			access("staging", func(c *tokens.Config) { c.Issuer = "https://staging.example.com" })
 			tok, _ := setup(t, func(c *tokens.Config) { c.Keys = keys.ring() })
-			for _, typ := range []string{tokens.Invite, tokens.VerifyEmail, tokens.ResetPassword, tokens.PendingLogin, "magic-link+jwt"} {
+			for _, typ := range []string{tokens.Invite, tokens.VerifyEmail, tokens.ResetPassword, tokens.MagicLink, tokens.PendingLogin, "own+jwt"} {
 				kind := tokens.NewKind[invitation](typ, time.Hour)
 				raw, err := kind.Issue(tok, "", "ann", invitation{"doc", "a@example.com"})
 				if err != nil {

@@ -131,6 +131,7 @@ func (t *Tokens) open(ctx context.Context, raw, typ, use string, life time.Durat
 		return nil, nil, err
 	}
 	c := w.claims(h)
+	c.Service = use == useAccess && canonicalType(t.c.Type) == Service
 	if err := t.checkTimes(c, now); err != nil {
 		return nil, nil, err
 	}

@@ -22,7 +22,7 @@ const lentLife = time.Minute
 //	auth.TokenInvalid      no refresh token of ours; found without I/O
 //	auth.TokenRevoked      the session, or its subject, is over
 //	auth.TokenExpired      not now: a key that this node does not know, a session just replaced by a step-up, or a binding
-//	                       that this request does not show (see [Bind]). Nothing changed
+//	                       that this request does not show (see auth.Bind). Nothing changed
 //	auth.StoreUnavailable  an outage: nothing is lost, repeat the same token
 //
 // Nothing but the swap itself uses the token up: the subject is loaded, and what could fail is tried, before it.
@@ -55,7 +55,7 @@ func (s *Sessions) exchange(ctx context.Context, refresh string, from auth.Clien
 		return nil, err
 	}
 	r.Owner, r.ID, r.Generation = shown.owner, shown.id, shown.generation
-	r.Grace, r.EndOnOtherEpoch, r.Binding = s.c.Grace, s.c.EndOnOtherEpoch, bindingOf(ctx)
+	r.Grace, r.EndOnOtherEpoch, r.Binding = s.c.Grace, s.c.EndOnOtherEpoch, auth.BindingOf(ctx)
 	r.Client, r.Device = client(from), device(from.UserAgent)
 	pair, outcome, err := s.rotate(ctx, &r)
 	switch {
@@ -132,7 +132,7 @@ func (s *Sessions) rehearse(at time.Time, r *Rotation, sub Subject) error {
 	if r.Epoch == "" || r.Lend {
 		return nil
 	}
-	row := Session{Owner: r.Owner, ID: r.ID, AuthTime: at, ClientID: strings.Repeat("-", maxClientID), Methods: widest}
+	row := Session{Owner: r.Owner, ID: r.ID, AuthTime: at, ClientID: strings.Repeat("-", maxClientID), Methods: widest, Binding: r.Binding}
 	_, _, err := s.c.Tokens.Issue(s.c.Tokens.StampAt(at, r.Epoch), s.principal(row, sub))
 	return err
 }

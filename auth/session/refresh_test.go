@@ -385,20 +385,63 @@ func TestLend(t *testing.T) {
 
 func TestBind(t *testing.T) {
 	w := setup(t)
-	device := session.Bind(ctx, "thumbprint")
+	device := auth.Bind(ctx, "device:thumbprint")
 	pair, err := w.Start(device, ann(1), phone)
 	ok(t, err)
 	w.told()
 	w.refused(pair.Refresh, auth.TokenExpired)
 	w.wantTold("refresh unbound")
 	for name, refresh := range map[string]func(context.Context, string, auth.Client) (*auth.Pair, error){"Refresh": w.Refresh, "RefreshCookie": w.RefreshCookie, "Lend": w.Lend} {
-		_, err := refresh(session.Bind(ctx, "another"), pair.Refresh, phone)
+		_, err := refresh(auth.Bind(ctx, "device:another"), pair.Refresh, phone)
 		if auth.CodeOf(err) != auth.TokenExpired || session.Ended(err) { // the token works, where it is proven
 			t.Errorf("%s by another device: got %v (ended: %t)", name, err, session.Ended(err))
 		}
 	}
 	if _, err = w.Refresh(device, pair.Refresh, phone); err != nil {
 		t.Errorf("its own device: %v", err)
+	}
+	if p := w.accepted(pair); p.Binding != "device:thumbprint" {
+		t.Errorf("the access token is bound to %q", p.Binding)
+	}
+	// What ties a session to nothing that can be shown makes none.
+	if _, err := w.Start(auth.Bind(ctx, "thumbprint"), ann(1), phone); auth.CodeOf(err) != auth.Internal || w.memory.Rows() != 1 {
+		t.Errorf("got %v and %d rows", err, w.memory.Rows())
+	}
+}
+
+// The binding counts in the size that is tried before the swap: no number of roles burns a refresh token.
+func TestBind_TooManyRoles(t *testing.T) {
+	w := setup(t)
+	p := ann(1)
+	p.ClientID, p.Methods = strings.Repeat("c", 128), nil
+	for range 8 {
+		p.Methods = append(p.Methods, strings.Repeat("m", 32))
+	}
+	device := auth.Bind(ctx, "device:"+strings.Repeat("d", 121))
+	pair, err := w.Start(device, p, phone)
+	ok(t, err)
+	refused := 0
+	for n := 4000; n < 6500; n += 25 {
+		w.users.set("acme", "ann", func(s *session.Subject) { s.Roles = []string{strings.Repeat("r", n)} })
+		next, err := w.Refresh(device, pair.Refresh, phone)
+		if err == nil {
+			pair = next
+			continue
+		}
+		refused++
+		w.users.set("acme", "ann", func(s *session.Subject) { s.Roles = nil })
+		rows, _ := w.List(ctx, "acme", "ann")
+		if next, err = w.Refresh(device, pair.Refresh, phone); err != nil || next.Refresh == pair.Refresh {
+			t.Fatalf("after %d bytes of roles: %v", n, err)
+		}
+		after, _ := w.List(ctx, "acme", "ann")
+		if after[0].Generation != rows[0].Generation+1 {
+			t.Fatalf("%d bytes of roles have used the refresh token up", n)
+		}
+		pair = next
+	}
+	if refused == 0 || refused == 100 {
+		t.Errorf("%d of 100 were refused: the limit was not met", refused)
 	}
 }
 

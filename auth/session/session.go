@@ -54,7 +54,7 @@ type Session struct {
 	ClientID string
 	Client   auth.Client // of the last refresh. UserAgent has no control characters, but is a stranger's words all the same
 	Device   string      // readable, as "Firefox on Linux": at most 64 of letters, digits, space and . - _ / ( ), safe in HTML
-	Binding  string      // what a refresh must show again (see [Bind]); "" for nothing
+	Binding  string      // what a refresh must show again (see auth.Bind); "" for nothing
 }
 
 // A Life is how long a session lives: Idle without a refresh, Absolute in all.
@@ -94,18 +94,4 @@ type Numbers struct {
 // spares says whether a session with this id, begun at this version, lives on.
 func (n Numbers) spares(id string, version int64) bool {
 	return version >= n.EndedBelow || n.Except != "" && id == n.Except
-}
-
-type bindingKey struct{}
-
-// Bind returns a context that ties the session to a device: [Sessions.Start] records the binding, and every
-// refresh must show the same, or changes nothing and is refused. The binding is a value that only the device can
-// prove to the caller, at most 128 bytes, such as the thumbprint of a DPoP key (RFC 9449); it is no secret.
-func Bind(ctx context.Context, binding string) context.Context {
-	return context.WithValue(ctx, bindingKey{}, binding)
-}
-
-func bindingOf(ctx context.Context) string {
-	b, _ := ctx.Value(bindingKey{}).(string)
-	return b
 }

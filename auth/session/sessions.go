@@ -177,7 +177,7 @@ func (s *Sessions) principal(row Session, sub Subject) *auth.Principal {
 	return &auth.Principal{
 		Issuer: s.issuer, Tenant: row.Tenant, Subject: row.Subject, Session: row.ID, Version: sub.Version,
 		Roles: sub.Roles, Competencies: sub.Competencies, Claims: sub.Claims,
-		Methods: row.Methods, AuthTime: row.AuthTime, ClientID: row.ClientID, Expires: row.Until,
+		Methods: row.Methods, AuthTime: row.AuthTime, ClientID: row.ClientID, Binding: row.Binding, Expires: row.Until,
 	}
 }
 

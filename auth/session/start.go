@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -37,6 +38,12 @@ var errEpochs = fmt.Errorf("%w: session: the list began an epoch %d times within
 // now on, its refresh token answers auth.TokenExpired for the grace time, then auth.TokenRevoked. If it is over,
 // so is the step-up: auth.TokenRevoked.
 //
+// A context with a binding (auth.Bind), or a p with one, ties the session to it: every refresh must show the same, or
+// changes nothing and is refused, and the access tokens carry it.
+//
+// A p with a TokenID and without a Session was proven by an API key or a service token. These open no session:
+// auth.LoginFailed.
+//
 // With revocation.ErrUnconfirmed the pair is returned too, and the login is complete: what is not yet known is whether every
 // server refuses the session that it replaced, or those beyond Config.Max.
 func (s *Sessions) Start(ctx context.Context, p *auth.Principal, from auth.Client) (*auth.Pair, error) {
@@ -63,10 +70,14 @@ func (s *Sessions) Start(ctx context.Context, p *auth.Principal, from auth.Clien
 
 // creation turns the login into a row to be.
 func (s *Sessions) creation(ctx context.Context, p *auth.Principal, from auth.Client) (*Creation, error) {
-	binding := bindingOf(ctx)
-	switch {
-	case p == nil || p.Subject == "":
+	if p == nil || p.Subject == "" {
 		return nil, errors.New("session: Start: got no subject")
+	}
+	binding := cmp.Or(auth.BindingOf(ctx), p.Binding) // a step-up does not unbind
+	switch {
+	case p.Service, p.TokenID != "" && p.Session == "":
+		// An API key or a service token: it is no login, and a month of refreshing must not come of it (ATK-J28).
+		return nil, fmt.Errorf("%w: session: Start: got a principal of a token without a session, expected one that a login has proven", auth.LoginFailed)
 	case p.Issuer != "" && p.Issuer != s.issuer:
 		return nil, fmt.Errorf("session: Start: got a principal of issuer %.80q, expected %q", p.Issuer, s.issuer)
 	case p.Version < 0:

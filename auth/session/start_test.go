@@ -48,6 +48,7 @@ func TestStartRefuses(t *testing.T) {
 		{"unknown", &auth.Principal{Tenant: "acme", Subject: "eve"}, auth.LoginFailed},
 		{"of another tenant", &auth.Principal{Tenant: "other", Subject: "ann"}, auth.LoginFailed},
 		{"nil", nil, auth.Internal}, {"nobody", &auth.Principal{}, auth.Internal}, {"a negative version", ann(-1), auth.Internal},
+		{"ATK-J28 an API key's", &auth.Principal{Issuer: issuer, Tenant: "acme", Subject: "ann", Version: 5, TokenID: "key"}, auth.LoginFailed},
 		{"of another issuer", &auth.Principal{Issuer: "https://evil.example", Tenant: "acme", Subject: "ann", Version: 5}, auth.Internal},
 		{"too many methods", &auth.Principal{Tenant: "acme", Subject: "ann", Version: 5, Methods: make([]string, 9)}, auth.Internal},
 		{"a long method", &auth.Principal{Tenant: "acme", Subject: "ann", Version: 5, Methods: []string{long}}, auth.Internal},

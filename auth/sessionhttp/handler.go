@@ -261,10 +261,15 @@ func (h *handler) gone(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
+// principal is who asks. An API key or a service token has no session, and no business with its owner's; a
+// verifier that lets one through is not the one that Config.Access asks for.
 func principal(ctx context.Context) (*auth.Principal, error) {
 	p, ok := auth.FromContext(ctx)
-	if !ok {
+	switch {
+	case !ok:
 		return nil, auth.CredentialsMissing
+	case p.Session == "":
+		return nil, fmt.Errorf("%w: sessionhttp: the token is of no session", auth.TokenInvalid)
 	}
 	return p, nil
 }

@@ -1,0 +1,135 @@
+package apikey
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/doorward/doorward/auth"
+)
+
+// Refusals without a detail are made once: garbage is to cost us nothing. Unknown and wrong are one.
+var (
+	errForm  = fmt.Errorf("%w: no API key of ours", auth.TokenInvalid)
+	errWrong = fmt.Errorf("%w: no such API key", auth.TokenInvalid)
+	errOver  = fmt.Errorf("%w: the API key, or this secret of it, has expired", auth.TokenExpired)
+)
+
+// decoy stands in for a key that is not there. Nobody has the text of its hash, this process included.
+var decoy = func() (r Record) {
+	r.Proofs = make([]Proof, 1)
+	_, _ = rand.Read(r.Proofs[0].Hash[:])
+	return r
+}()
+
+// compare is a variable for the test that counts.
+var compare = subtle.ConstantTimeCompare
+
+// Verify proves a key and returns who it speaks for: an auth.Verifier. It refuses with
+//
+//	auth.TokenInvalid      no key of ours, found without I/O; an unknown id or a wrong secret, which cost the same
+//	auth.TokenExpired      its time, or that of a secret that was rotated, is over: only who has the secret learns it
+//	auth.StoreUnavailable  the store cannot answer
+//	what Config.Validate says
+//
+// The principal has the key's tenant, its owner as Subject, its id as TokenID and its scopes as Competencies. A scope
+// is what a competency is, something that may be done, and each must be there (middleware.RequireCompetency). It
+// has no Roles, so that a key opens no route that asks for one, however mighty its owner; no Session, so that it never
+// becomes a login; no AuthTime and no Methods, since no person was there.
+func (k *Keys) Verify(ctx context.Context, credential string) (*auth.Principal, error) {
+	id, ok := Recognise(k.c.Prefix, credential)
+	if !ok {
+		return nil, errForm
+	}
+	r, err := k.c.Store.Get(ctx, id)
+	found := err == nil
+	if !found {
+		if auth.CodeOf(err) != auth.NotFound {
+			return nil, k.refused(ctx, Key{ID: id}, storeError(err))
+		}
+		r = decoy
+		r.ID = id
+	} else if err := r.check(id); err != nil {
+		return nil, k.refused(ctx, Key{ID: id}, err)
+	}
+	// The same work for an unknown id, a wrong secret and any number of secrets.
+	sum := sha256.Sum256([]byte(credential))
+	hit := -1
+	for i := range maxProofs {
+		p := r.Proofs[min(i, len(r.Proofs)-1)]
+		if compare(p.Hash[:], sum[:]) == 1 && hit < 0 {
+			hit = i
+		}
+	}
+	if !found || hit < 0 {
+		return nil, k.refused(ctx, r.Key, errWrong)
+	}
+	now := k.now()
+	if !now.Before(r.Proofs[hit].Until) {
+		return nil, k.refused(ctx, r.Key, errOver)
+	}
+	p := &auth.Principal{
+		Issuer: k.c.Issuer, Tenant: r.Tenant, Subject: r.Owner, TokenID: id, Competencies: slices.Clone(r.Scopes),
+		IssuedAt: r.Made, Expires: r.Proofs[hit].Until,
+	}
+	if k.c.Validate != nil {
+		if err := k.c.Validate(ctx, p); err != nil {
+			return nil, k.refused(ctx, r.Key, err)
+		}
+	}
+	k.touch(ctx, r.Key, now)
+	return p, nil
+}
+
+// Or returns a verifier for a header that carries API keys or what other verifies, such as the access tokens of
+// a *tokens.Tokens. A text with the prefix is a key and nothing else; no JWT begins so.
+func (k *Keys) Or(other auth.Verifier) auth.Verifier { return either{k, other} }
+
+type either struct {
+	keys  *Keys
+	other auth.Verifier
+}
+
+func (e either) Verify(ctx context.Context, credential string) (*auth.Principal, error) {
+	if strings.HasPrefix(credential, e.keys.c.Prefix+"_") {
+		return e.keys.Verify(ctx, credential)
+	}
+	if e.other == nil {
+		return nil, errForm
+	}
+	return e.other.Verify(ctx, credential)
+}
+
+// patience is how long the note of a use may take.
+const patience = time.Second
+
+// touch notes the use, once a minute. The key was proven, so a note that cannot be written stops nobody; a client
+// that hangs up does not stop the note.
+func (k *Keys) touch(ctx context.Context, key Key, now time.Time) {
+	if now.Sub(key.LastUsed) < every {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	if err := k.c.Store.Touch(ctx, key.ID, now); err != nil {
+		k.tell(ctx, "key", key, fmt.Errorf("%w: apikey: the last use is not noted: %w", auth.StoreUnavailable, err))
+	}
+}
+
+func (k *Keys) refused(ctx context.Context, key Key, err error) error {
+	k.tell(ctx, "key", key, err)
+	return err
+}
+
+// check refuses a record that no Keys has written: it would be no proof of anything.
+func (r *Record) check(id string) error {
+	if r.ID != id || r.Owner == "" || len(r.Proofs) < 1 || len(r.Proofs) > maxProofs || r.Expires.IsZero() {
+		return fmt.Errorf("%w: apikey: the store gave a record of %d proofs that is not the key's", auth.StoreUnavailable, len(r.Proofs))
+	}
+	return nil
+}

@@ -1,0 +1,73 @@
+package onetime_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"net/http"
+
+	"github.com/doorward/doorward/auth"
+	"github.com/doorward/doorward/auth/onetime"
+	"github.com/doorward/doorward/middleware"
+	"github.com/doorward/doorward/tokens"
+)
+
+// accounts is an application's table.
+type accounts map[string]string // name to the hash of the password
+
+// A link resets a password: it is mailed, leads to a page, and dies with the password that it was made for.
+func Example() {
+	users := accounts{"ann": "$argon2id$..."}
+	tok, err := tokens.New(tokens.Config{
+		Keys:   tokens.NewKeyring(tokens.FromSecret([]byte(tokens.GenerateSecret()))),
+		Issuer: "https://app.example.com", Audience: "app",
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	reset, err := onetime.New(onetime.Config[struct{}]{
+		Tokens: tok, Store: onetime.NewMemory(), Type: tokens.ResetPassword, URL: "https://app.example.com/reset",
+		State: func(_ context.Context, _, name string, _ struct{}) ([]string, error) {
+			hash, ok := users[name]
+			if !ok {
+				return nil, auth.NotFound
+			}
+			return []string{hash}, nil
+		},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	page, err := reset.Page(onetime.Page[struct{}]{
+		Title: "Set a new password", Button: "Set it",
+		Fields: `<p><label>New password <input type="password" name="password" autocomplete="new-password"></label></p>`,
+		Before: func(r *http.Request, _ onetime.Token[struct{}]) error {
+			if len(r.PostForm.Get("password")) < 15 { // a policy belongs here: the token is not used up yet
+				return fmt.Errorf("%w: a short password", auth.ValidationFailed)
+			}
+			return nil
+		},
+		Done: func(w http.ResponseWriter, r *http.Request, t onetime.Token[struct{}]) error {
+			users[t.Subject] = "the hash of " + r.PostForm.Get("password") // and sessions.EndAll
+			http.Redirect(w, r, "/login", http.StatusSeeOther)
+			return nil
+		},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/reset", middleware.OptionalAuth(auth.Bearer(tok))(page))
+
+	link, err := reset.Issue(context.Background(), "", "ann", struct{}{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(link.URL) // the mail says link.URL.Reveal()
+	fmt.Println(send(mux, "POST", "/reset", form(link.Token.Reveal(), "correct horse battery")).Code)
+	fmt.Println(send(mux, "POST", "/reset", form(link.Token.Reveal(), "correct horse battery")).Code)
+	// Output:
+	// [secret]
+	// 303
+	// 401
+}

@@ -1,0 +1,36 @@
+package middleware
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+
+	"github.com/doorward/doorward/auth"
+)
+
+// RequireService lets a service on, proven by a token of the kind service (tokens.Service), whose client id is one
+// of these; another service, a person and an API key get 403 role_missing, and a request without a principal 401
+// credentials_missing. What the service may do is for [RequireCompetency]: the scopes that its token was made with
+// are its competencies. An empty client id makes every request 500.
+func RequireService(anyOf string, more ...string) Middleware {
+	clients := append([]string{anyOf}, more...)
+	if slices.Contains(clients, "") {
+		return broken("RequireService was given an empty client id")
+	}
+	return wrap(func(_ http.ResponseWriter, r *http.Request) (*http.Request, error) {
+		return r, checkService(r, clients)
+	})
+}
+
+func checkService(r *http.Request, anyOf []string) error {
+	p, ok := auth.FromContext(r.Context())
+	switch {
+	case !ok:
+		return auth.CredentialsMissing
+	case !p.Service:
+		return fmt.Errorf("%w: one of the services %q, not a person", auth.RoleMissing, anyOf)
+	case !slices.Contains(anyOf, p.ClientID):
+		return fmt.Errorf("%w: one of the services %q", auth.RoleMissing, anyOf)
+	}
+	return nil
+}
