@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/doorward/doorward/auth"
-	"github.com/doorward/doorward/auth/session"
 )
 
 const (
