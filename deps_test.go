@@ -30,6 +30,7 @@ var mayImport = map[string][]string{
 	"auth/sessionhttp":          {"auth", "auth/session", "cookies", "middleware", "github.com/go-json-experiment/json"},
 	"auth/storetest":            {"auth", "auth/session"},
 	"auth/password":             {"auth", "golang.org/x/crypto", "golang.org/x/text"},
+	"auth/password/policy":      {"auth", "auth/password", "github.com/ccojocar/zxcvbn-go", "golang.org/x/text"},
 	"auth/seal":                 {"golang.org/x/crypto"},
 	"cookies":                   {"auth"},
 	"tokens":                    {"auth", "github.com/golang-jwt/jwt/v5", "github.com/go-json-experiment/json", "github.com/maypok86/otter/v2"},
