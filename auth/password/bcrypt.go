@@ -1,12 +1,15 @@
 package password
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/doorward/doorward/auth"
 )
 
 const (
@@ -15,6 +18,7 @@ const (
 	bcryptReads = 72
 
 	minBcryptCost = 4
+	newBcryptCost = 10 // the least for new hashes
 	maxBcryptCost = 16 // about 4 s; each step doubles it, and 31 would take a day
 )
 
@@ -40,6 +44,23 @@ func (b bcryptHash) crypt(password []byte) (hash, input []byte) {
 		password = b.prehash(salt, password)
 	}
 	return []byte(b.text), password[:min(len(password), bcryptReads)]
+}
+
+// hashBcrypt returns a new hash. The text says 2b, which every library reads; x/crypto writes 2a.
+func (h *Hasher) hashBcrypt(ctx context.Context, password []byte) (string, error) {
+	if len(password) > bcryptReads {
+		return "", fmt.Errorf("%w: %w", auth.ValidationFailed, ErrTooLong)
+	}
+	slot, err := h.gate.enter(ctx, 0)
+	if err != nil {
+		return "", err
+	}
+	defer slot.leave()
+	text, err := h.generate(password, h.bcrypt)
+	if err != nil {
+		return "", fmt.Errorf("password: bcrypt: %w", err)
+	}
+	return "$2b" + strings.TrimPrefix(string(text), "$2a"), nil
 }
 
 // dummyBcrypt costs what a hash of that cost costs. It fits no password that anybody knows.

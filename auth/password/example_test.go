@@ -2,12 +2,15 @@ package password_test
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
 	"fmt"
 	"log"
 	"strings"
 
 	"github.com/doorward/doorward/auth"
 	"github.com/doorward/doorward/auth/password"
+	"github.com/doorward/doorward/auth/seal"
 )
 
 func Example() {
@@ -53,4 +56,57 @@ func ExampleHasher_Verify_olderSystem() {
 	// Output:
 	// argon2-cffi false <nil>
 	// passlib, bcrypt true <nil>
+}
+
+// A login against a store that an older system filled: the hash is replaced once, where it still stands.
+func ExampleHasher_Upgrade() {
+	hasher, err := password.New(password.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	stored := "$pbkdf2-sha256$29000$mjPGmPMeo/Q.55wTAuDc2w$55KixDUcK0OvNsphJKcPCf8eKnt/dg.mEllit22F5wk" // passlib's
+	replace := func(_ context.Context, old, fresh string) error {
+		if stored == old { // UPDATE users SET hash = $fresh WHERE id = $id AND hash = $old
+			stored = fresh
+		}
+		return nil
+	}
+	fmt.Println(hasher.Upgrade(context.Background(), stored, "correct horse battery staple", replace))
+	fmt.Println(stored[:30], hasher.NeedsRehash(stored))
+
+	// Output:
+	// <nil>
+	// $argon2id$v=19$m=65536,t=3,p=4 false
+}
+
+// A pepper: a secret of its own that goes into every hash, by keys that are rotated.
+func ExamplePepper() {
+	secret := make([]byte, 32) // from a file that no backup of the store holds
+	_, _ = rand.Read(secret)
+	keys, err := seal.NewKeyring(seal.NewKey("2026-11", secret))
+	if err != nil {
+		log.Fatal(err)
+	}
+	hasher, err := password.New(password.Config{Pepper: password.Pepper{Keys: keys, Name: "example production"}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	stored, err := hasher.Hash(context.Background(), "correct horse battery staple")
+	fmt.Println(stored[:51], err)
+
+	// Output:
+	// $pepper$v=1,k=2026-11$argon2id$v=19$m=65536,t=3,p=4 <nil>
+}
+
+// bcrypt, for a column that another system reads too.
+func ExampleConfig_bcrypt() {
+	hasher, err := password.New(password.Config{Bcrypt: 12})
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, err = hasher.Hash(context.Background(), strings.Repeat("long ", 15))
+	fmt.Println(errors.Is(err, password.ErrTooLong), err)
+
+	// Output:
+	// true validation_failed: the password is over 72 bytes and the hash is bcrypt
 }

@@ -6,14 +6,25 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// Counts is what a Hasher has computed. Work is in KiB written, Cost in bcrypt rounds.
-type Counts struct{ Argon2, Work, Bcrypt, Cost atomic.Int64 }
+// Counts is what a Hasher has computed. Work is in KiB written, Cost in bcrypt rounds, Rounds in those of PBKDF2 by
+// SHA-256 and SHA-512.
+type Counts struct {
+	Argon2, Work, Bcrypt, Cost atomic.Int64
+	Rounds                     [2]atomic.Int64
+}
 
-// Observe counts what h computes. A non-nil argon stands in
-// for argon2, and nothing fits a bcrypt hash then, so that no test waits for work it does not look at.
+// Observe counts what h computes. A non-nil argon stands in for argon2, and nothing fits a hash of bcrypt or PBKDF2
+// then, so that no test waits for work it does not look at.
 func (h *Hasher) Observe(argon func(memory, time uint32, lanes uint8) []byte) *Counts {
 	n := new(Counts)
-	derive, compare := h.derive, h.compare
+	derive, compare, stretch := h.derive, h.compare, h.stretch
+	h.stretch = func(p pbkdf2Hash, pw []byte) []byte {
+		n.Rounds[p.sha512].Add(int64(p.rounds))
+		if argon != nil {
+			return nil
+		}
+		return stretch(p, pw)
+	}
 	h.derive = func(a argon2Hash, pw []byte) []byte {
 		n.Argon2.Add(1)
 		n.Work.Add(int64(a.work()))
@@ -45,14 +56,26 @@ func (h *Hasher) Load() (running, waiting int, live, spent uint64) {
 // SetCollect replaces runtime.GC.
 func (h *Hasher) SetCollect(f func()) { h.gate.collect = f }
 
-// Reread parses text and writes an argon2 hash again; "" for bcrypt.
+// Reread parses text and writes an argon2 hash again; "" for others.
 func Reread(text string) (again string, memory uint32, err error) {
-	s, err := parse(text, 256*1024)
+	s, peppered, err := parse(text, 256*1024)
 	if err != nil {
 		return "", 0, err
 	}
 	if a, ok := s.(argon2Hash); ok {
 		again = a.encode()
+		if peppered != "" {
+			again = pepperPrefix + peppered + again
+		}
 	}
 	return again, s.needs(), nil
+}
+
+// AfterCompare calls f after each comparison with a bcrypt hash.
+func (h *Hasher) AfterCompare(f func()) {
+	compare := h.compare
+	h.compare = func(hash, pw []byte) error {
+		defer f()
+		return compare(hash, pw)
+	}
 }

@@ -19,15 +19,25 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Add("$argon2id$v=19$m=65536,t=3,p=4$!!!!$YfwJSVjtjSU0zzV/P3S9nnQ/USre2wvJMjfCIjrTQbg")
 	f.Add("$6$rounds=5000$salt$digest")
+	for _, rounds := range []string{"0", "2000001", "4294967295", "01", "+1", ""} {
+		f.Add("$pbkdf2-sha256$" + rounds + "$0ZrzXitFSGltTQnBWOsdAw$Y11AchqV4b0sUisdZd0Xr97KWoymNE0LNNrnEgY4H9M")
+	}
+	for _, name := range []string{"2026", "", "a.b", strings.Repeat("k", 65), "2026$pepper$v=1,k=2026"} {
+		f.Add("$pepper$v=1,k=" + name + vectors[0].hash)
+		f.Add("$pepper$v=1,k=" + name + "$2b$12$" + strings.Repeat("a", 53))
+	}
+	f.Add("$pepper$v=1,k=2026$pbkdf2-sha256$6400$0ZrzXitFSGltTQnBWOsdAw$Y11AchqV4b0sUisdZd0Xr97KWoymNE0LNNrnEgY4H9M")
 	f.Add("$2b$31$" + strings.Repeat("a", 53))
 	f.Add("")
 	f.Add(strings.Repeat("$", 300))
 
-	h, err := password.New(cheap)
+	c := cheap
+	c.Pepper = newPepper(f, "2026")
+	h, err := password.New(c)
 	if err != nil {
 		f.Fatal(err)
 	}
-	h.Observe(func(memory, time uint32, lanes uint8) []byte {
+	n := h.Observe(func(memory, time uint32, lanes uint8) []byte {
 		if memory > 256*1024 || memory < 8*uint32(lanes) || time < 1 || time > 16 || lanes < 1 || lanes > 64 {
 			panic("argon2 was called with a cost out of range")
 		}
@@ -47,8 +57,15 @@ func FuzzParse(f *testing.F) {
 		if again != text && again != "" {
 			t.Errorf("%q is %q when written again", text, again)
 		}
+		before := [...]int64{n.Cost.Load(), n.Rounds[0].Load(), n.Rounds[1].Load()}
 		if _, err := h.Verify(t.Context(), text, "password"); auth.CodeOf(err) != auth.LoginFailed {
 			t.Errorf("got %v", err)
+		}
+		// Those of the hash itself, and at most those that a failed check is brought up to.
+		for i, now := range [...]int64{n.Cost.Load(), n.Rounds[0].Load(), n.Rounds[1].Load()} {
+			if most := [...]int64{1 << 16, 2_000_000, 2_000_000}[i]; now-before[i] > most {
+				t.Errorf("%q costs %d rounds, at most %d are allowed", text, now-before[i], most)
+			}
 		}
 	})
 }

@@ -94,6 +94,72 @@ func TestVerify_ATK_L02_BcryptAndArgon2(t *testing.T) {
 	}
 }
 
+// ATK-L02, PBKDF2 against argon2id: once such hashes were met, all that fail do the same work.
+func TestVerify_ATK_L02_PBKDF2(t *testing.T) {
+	h := newHasher(t, cheap)
+	own := mustHash(t, h, "password")
+	hash256 := func(rounds string) string {
+		return "$pbkdf2-sha256$" + rounds + "$" + strings.Repeat("A", 22) + "$" + strings.Repeat("A", 43)
+	}
+	hash512 := func(rounds string) string {
+		return "$pbkdf2-sha512$" + rounds + "$" + strings.Repeat("A", 22) + "$" + strings.Repeat("A", 86)
+	}
+	h.Observe(noWork)
+	for _, hash := range []string{hash256("29000"), hash512("25000"), hash256("100")} {
+		if _, err := h.Verify(t.Context(), hash, "wrong"); auth.CodeOf(err) != auth.LoginFailed {
+			t.Fatal(err)
+		}
+	}
+	live := int64(cheap.Memory) * int64(cheap.Time)
+	for name, hash := range map[string]string{
+		"argon2id": own, "unknown user": "", "sha256": hash256("29000"), "sha256, fewer rounds": hash256("1"), "sha512": hash512("25000"), "malformed": hash256("0"),
+	} {
+		n := h.Observe(noWork)
+		if _, err := h.Verify(t.Context(), hash, "wrong"); auth.CodeOf(err) != auth.LoginFailed {
+			t.Errorf("%s: got %v", name, err)
+		}
+		if n.Work.Load() != live || n.Rounds[0].Load() != 29000 || n.Rounds[1].Load() != 25000 || n.Bcrypt.Load() != 0 {
+			t.Errorf("%s: %d KiB, %d and %d rounds", name, n.Work.Load(), n.Rounds[0].Load(), n.Rounds[1].Load())
+		}
+	}
+	// One hash of very many rounds does not slow every other failed login down.
+	for _, hash := range []string{hash256("2000000"), hash512("2000000")} {
+		if _, err := h.Verify(t.Context(), hash, "wrong"); auth.CodeOf(err) != auth.LoginFailed {
+			t.Fatal(err)
+		}
+	}
+	n := h.Observe(noWork)
+	if _, err := h.Verify(t.Context(), "", "wrong"); auth.CodeOf(err) != auth.LoginFailed || n.Rounds[0].Load() != 600_000 || n.Rounds[1].Load() != 210_000 {
+		t.Errorf("got %v after %d and %d rounds", err, n.Rounds[0].Load(), n.Rounds[1].Load())
+	}
+}
+
+// ATK-L02 where new hashes are bcrypt: each way to fail costs one of them, and an argon2 hash beside, once one was met.
+func TestVerify_ATK_L02_BcryptIsNew(t *testing.T) {
+	c := cheap
+	c.Bcrypt = 11
+	h := newHasher(t, c)
+	argon := "$argon2id$v=19$m=12288,t=3,p=1$MIIRqgvgQbgj220jfp0MPA$YfwJSVjtjSU0zzV/P3S9nnQ/USre2wvJMjfCIjrTQbg"
+	bcrypt := func(cost string) string { return "$2b$" + cost + "$" + strings.Repeat("a", 53) }
+	check := func(hash string, work int64) {
+		t.Helper()
+		n := h.Observe(noWork)
+		if _, err := h.Verify(t.Context(), hash, "wrong"); auth.CodeOf(err) != auth.LoginFailed {
+			t.Errorf("%.9q: got %v", hash, err)
+		}
+		if n.Work.Load() != work || n.Cost.Load() != 1<<11 {
+			t.Errorf("%.9q: %d KiB and %d bcrypt rounds, want %d and %d", hash, n.Work.Load(), n.Cost.Load(), work, 1<<11)
+		}
+	}
+	for _, hash := range []string{bcrypt("11"), "", "nonsense", bcrypt("05")} {
+		check(hash, 0)
+	}
+	live := int64(cheap.Memory) * int64(cheap.Time)
+	for _, hash := range []string{argon, bcrypt("11"), "", "nonsense", bcrypt("05"), argon} {
+		check(hash, live)
+	}
+}
+
 // The reasons differ for the log and are one code for the client.
 func TestVerify_Reasons(t *testing.T) {
 	h := newHasher(t, cheap)

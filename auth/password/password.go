@@ -1,9 +1,9 @@
 // Package password turns passwords into hashes that can be verified, in bounded memory.
 //
-// New hashes are argon2id (RFC 9106) in the PHC form that argon2-cffi writes. What older systems left
-// is verified as well: argon2i, bcrypt and passlib's bcrypt_sha256; Verify says when to replace it.
+// New hashes are argon2id (RFC 9106) in the PHC form that argon2-cffi writes. What older systems left is
+// verified as well: argon2i, bcrypt, and passlib's bcrypt_sha256, pbkdf2_sha256 and pbkdf2_sha512; Upgrade replaces it.
 //
-// It does not own accounts, storage, limits on tries, or what makes a password good enough.
+// It does not own accounts, storage, limits on tries, or what makes a password good enough (package policy).
 package password
 
 import (
@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
-	"sync/atomic"
 	"unicode/utf8"
 
 	"golang.org/x/crypto/argon2"
@@ -33,9 +32,10 @@ const MaxBytes = 2048
 // and the client cannot tell; look for it in the log, because the user can only reset the password.
 var ErrHash = fmt.Errorf("%w: the stored password hash cannot be used", auth.LoginFailed)
 
-// ErrTooLong says that the stored hash is bcrypt and the password is over 72 bytes, which bcrypt
-// does not read. It wraps [auth.LoginFailed]. See Config.AllowBcryptTruncation.
-var ErrTooLong = fmt.Errorf("%w: the password is over 72 bytes and the stored hash is bcrypt", auth.LoginFailed)
+// ErrTooLong says that the hash is bcrypt and the password is over 72 bytes, which bcrypt does not read.
+// Beside it the error has the code [auth.LoginFailed] from Verify, and [auth.ValidationFailed] from Hash. See
+// Config.AllowBcryptTruncation.
+var ErrTooLong = errors.New("the password is over 72 bytes and the hash is bcrypt")
 
 // Config holds the cost of new hashes and the budget that all checks share. The zero value is the
 // second recommended set of RFC 9106 section 4: argon2id, 64 MiB, 3 passes, 4 lanes.
@@ -61,6 +61,19 @@ type Config struct {
 	// Other ceilings are fixed: 16 passes, 64 lanes, bcrypt cost 16.
 	MaxMemory uint32
 
+	// Bcrypt makes new hashes bcrypt of this cost, for those who must share them with a system that knows
+	// nothing else: 10 (ASVS 5.0 appendix C) to 16. 0, the default, is argon2id. Without a Pepper passwords
+	// over 72 bytes are then refused ([ErrTooLong]). Memory, Time and Parallelism go on to set the budget, and the work
+	// of failed checks once a stored argon2 hash was met.
+	Bcrypt int
+
+	// Pepper is a secret that is no part of the store and without which its hashes cannot be tried. See [Pepper].
+	Pepper Pepper
+
+	// Observe gets an event "rehash" for each hash that Upgrade replaced or could not replace. It has no subject: the
+	// context is the caller's. nil: none.
+	Observe func(context.Context, auth.Event)
+
 	// AllowBcryptTruncation compares the first 72 bytes of a longer password with a bcrypt hash. Only
 	// for a store whose earlier system cut them off itself: everybody who knows the first 72 bytes
 	// gets in, until the hash is replaced.
@@ -70,15 +83,18 @@ type Config struct {
 // A Hasher hashes and verifies. It is safe for concurrent use. Use one in a process: two have two budgets.
 type Hasher struct {
 	live      argon2Hash // the parameters of new hashes, with a salt and a tag that no password fits
+	bcrypt    int        // not 0: the cost of new hashes, which are bcrypt
 	maxMemory uint32
 	truncate  bool
+	pepper    Pepper
+	observe   func(context.Context, auth.Event)
 	gate      *gate
+	met       met
 
-	// legacyCost is the highest bcrypt cost met so far, up to levelBcryptCost. See level.
-	legacyCost atomic.Int32
-
-	derive  func(a argon2Hash, password []byte) []byte // argon2; tests count and replace it
-	compare func(hash, password []byte) error          // bcrypt; likewise
+	derive   func(a argon2Hash, password []byte) []byte      // argon2; tests count and replace it
+	compare  func(hash, password []byte) error               // bcrypt; likewise
+	generate func(password []byte, cost int) ([]byte, error) // bcrypt; likewise
+	stretch  func(p pbkdf2Hash, password []byte) []byte      // PBKDF2; likewise
 }
 
 // New checks c and returns a Hasher. An error names what was given and what is expected.
@@ -108,21 +124,37 @@ func New(c Config) (*Hasher, error) {
 		return nil, fmt.Errorf("password: Config.Parallelism: got %d, expected %d or less", c.Parallelism, maxLanes)
 	case c.Slots < 0 || c.Slots > maxSlots:
 		return nil, fmt.Errorf("password: Config.Slots: got %d, expected 0 (GOMAXPROCS) to %d", c.Slots, maxSlots)
+	case c.Bcrypt != 0 && (c.Bcrypt < newBcryptCost || c.Bcrypt > maxBcryptCost):
+		return nil, fmt.Errorf("password: Config.Bcrypt: got cost %d, expected 0 (argon2id) or %d to %d (ASVS 5.0 appendix C)", c.Bcrypt, newBcryptCost, maxBcryptCost)
 	case c.MaxMemory < c.Memory || c.MaxMemory > memoryLimit:
 		return nil, fmt.Errorf("password: Config.MaxMemory: got %d KiB, expected Memory (%d) to %d", c.MaxMemory, c.Memory, memoryLimit)
 	}
 
-	return &Hasher{
+	h := &Hasher{
 		live: argon2Hash{
 			memory: c.Memory, time: c.Time, lanes: c.Parallelism,
 			salt: random(saltBytes), tag: random(tagBytes),
 		},
+		bcrypt:    c.Bcrypt,
 		maxMemory: c.MaxMemory,
 		truncate:  c.AllowBcryptTruncation,
+		pepper:    c.Pepper,
+		observe:   c.Observe,
 		gate:      newGate(c.Slots, max(c.Queue, 0), uint64(c.Slots)*uint64(c.Memory)),
 		derive:    deriveArgon2,
 		compare:   bcrypt.CompareHashAndPassword,
-	}, nil
+		generate:  bcrypt.GenerateFromPassword,
+		stretch:   derivePBKDF2,
+	}
+	if h.bcrypt == 0 {
+		h.met.argon2.Store(true)
+	} else {
+		h.met.bcrypt.Store(int32(h.bcrypt))
+	}
+	if err := h.pepper.check(); err != nil {
+		return nil, err
+	}
+	return h, nil
 }
 
 // maxSlots keeps the sums below from overflowing; it is no advice.
@@ -135,16 +167,33 @@ func setDefault[T comparable](field *T, value T) {
 	}
 }
 
+// Format writes the scheme alone under every verb: package fmt would print the secrets of a KeySource.
+func (h *Hasher) Format(f fmt.State, _ rune) {
+	scheme := fmt.Sprintf("argon2id m=%d t=%d p=%d", h.live.memory, h.live.time, h.live.lanes)
+	if h.bcrypt != 0 {
+		scheme = fmt.Sprintf("bcrypt r=%d", h.bcrypt)
+	}
+	_, _ = fmt.Fprintf(f, "Hasher[%s]", scheme)
+}
+
 // Hash returns a new hash of password, with a fresh salt of 16 random bytes and a tag of 32 (RFC 9106
 // section 3.1), such as $argon2id$v=19$m=65536,t=3,p=4$salt$tag.
 //
 // The password is hashed in Unicode form NFC (NIST SP 800-63B-4 section 3.1.1.2). One that is empty,
-// over [MaxBytes], not UTF-8 or has a NUL is [auth.ValidationFailed]. Without room, or when ctx ends
+// over [MaxBytes], not UTF-8 or has a NUL is [auth.ValidationFailed], and so is [ErrTooLong]. Without room, or when ctx ends
 // before the hash begins, the error is [auth.Busy].
 func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
 	pw, err := prepare(password)
 	if err != nil {
 		return "", fmt.Errorf("%w: %w", auth.ValidationFailed, err)
+	}
+	pw, prefix, err := h.pepper.apply(pw)
+	if err != nil {
+		return "", err
+	}
+	if h.bcrypt != 0 {
+		text, err := h.hashBcrypt(ctx, pw)
+		return prefix + text, err
 	}
 	slot, err := h.gate.enter(ctx, h.live.memory)
 	if err != nil {
@@ -155,11 +204,11 @@ func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
 	a := h.live
 	a.salt = random(saltBytes)
 	a.tag = h.derive(a, pw)
-	return a.encode(), nil
+	return prefix + a.encode(), nil
 }
 
 // Verify checks password against hash, and says whether the caller should store a new hash of it now:
-// the scheme or the cost is not what Hash would use.
+// the scheme, the cost or the pepper is not what Hash would use. [Hasher.Upgrade] does both.
 //
 // An error wraps [auth.LoginFailed] when the password is wrong or unfit (see Hash) and when the hash
 // cannot be used ([ErrHash], [ErrTooLong]), and [auth.Busy] when nothing was compared: there is no
@@ -167,8 +216,8 @@ func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
 // costs what a wrong password costs (ASVS V6.3.8).
 //
 // A failed check does the work of a new hash at least, within half a pass, so that neither a missing user nor an old,
-// cheaper hash shows in its time. Once the process has met a bcrypt hash, each failed check does that
-// work too. A stored hash that costs more than a new one, or bcrypt above cost 12, does show.
+// cheaper hash shows in its time. Once the process has met a hash of bcrypt or PBKDF2, each failed check does that
+// work too. A stored hash that costs more than a new one, bcrypt above cost 12 and PBKDF2 above OWASP's rounds do show.
 //
 // Passwords are compared in NFC only. A hash that another system made of another form fails.
 func (h *Hasher) Verify(ctx context.Context, hash, password string) (needsRehash bool, err error) {
@@ -178,9 +227,13 @@ func (h *Hasher) Verify(ctx context.Context, hash, password string) (needsRehash
 		return false, fmt.Errorf("%w: %w", auth.LoginFailed, err)
 	}
 	verdict := error(auth.LoginFailed)
-	s, err := parse(hash, h.maxMemory)
-	if err != nil {
-		s, verdict = h.live, err
+	s, peppered, err := parse(hash, h.maxMemory)
+	if err == nil && peppered != "" {
+		pw, err = h.pepper.reapply(peppered, pw)
+	}
+	usable := err == nil
+	if !usable {
+		s, verdict = h.dummy(), err
 	}
 
 	slot, err := h.gate.enter(ctx, s.needs())
@@ -189,73 +242,41 @@ func (h *Hasher) Verify(ctx context.Context, hash, password string) (needsRehash
 	}
 	defer slot.leave()
 
+	h.met.note(s)
+	match := false
 	switch s := s.(type) {
 	case argon2Hash:
 		// live.tag is random, so what stands in for an unusable hash fails like any wrong password.
-		if subtle.ConstantTimeCompare(h.derive(s, pw), s.tag) == 1 {
-			return h.NeedsRehash(hash), nil
-		}
+		match = subtle.ConstantTimeCompare(h.derive(s, pw), s.tag) == 1
+	case pbkdf2Hash:
+		match = subtle.ConstantTimeCompare(h.stretch(s, pw), s.digest) == 1
 	case bcryptHash:
-		h.meetBcrypt(s.cost)
-		match := h.compare(s.crypt(pw)) == nil
-		if s.cuts(pw) && !h.truncate {
-			match, verdict = false, ErrTooLong
+		match = h.compare(s.crypt(pw)) == nil
+		if usable && s.cuts(pw) && !h.truncate {
+			match, verdict = false, fmt.Errorf("%w: %w", auth.LoginFailed, ErrTooLong)
 		}
-		if match {
-			return true, nil
-		}
+	}
+	if match {
+		return h.NeedsRehash(hash), nil
 	}
 	h.level(ctx, slot, s, pw)
 	return false, verdict
 }
 
-// NeedsRehash says whether hash differs in scheme, version, cost, salt length or tag length from what
+// NeedsRehash says whether hash differs in scheme, version, cost, salt length, tag length or pepper from what
 // Hash would write now. Something that is no hash does.
 func (h *Hasher) NeedsRehash(hash string) bool {
-	s, err := parse(hash, h.maxMemory)
+	s, peppered, err := parse(hash, h.maxMemory)
+	if err != nil || peppered != h.pepper.current() {
+		return true
+	}
+	if h.bcrypt != 0 {
+		b, ok := s.(bcryptHash)
+		return !ok || b.prehash != nil || b.cost != h.bcrypt
+	}
 	a, ok := s.(argon2Hash)
-	return err != nil || !ok || a.i || a.memory != h.live.memory || a.time != h.live.time ||
+	return !ok || a.i || a.memory != h.live.memory || a.time != h.live.time ||
 		a.lanes != h.live.lanes || len(a.salt) != saltBytes || len(a.tag) != tagBytes
-}
-
-// levelBcryptCost is the highest cost that failed checks are brought up to: the default of passlib,
-// Django, PHP and Rails. A single hash of a higher cost must not slow every failed login down.
-const levelBcryptCost = 12
-
-func (h *Hasher) meetBcrypt(cost int) {
-	cost = min(cost, levelBcryptCost)
-	for old := h.legacyCost.Load(); int(old) < cost; old = h.legacyCost.Load() {
-		h.legacyCost.CompareAndSwap(old, int32(cost))
-	}
-}
-
-// level does the work that a failed check of s still lacks: one new hash, and one bcrypt hash where
-// there are any. Otherwise a fast refusal tells that the account exists and has an old hash (ATK-L02).
-// When ctx ends it stops: nobody waits for the answer, so nobody measures it.
-func (h *Hasher) level(ctx context.Context, slot *slot, s storedHash, pw []byte) {
-	var done uint64
-	cost, goal := 0, int(h.legacyCost.Load())
-	switch s := s.(type) {
-	case argon2Hash:
-		done = s.work()
-	case bcryptHash:
-		cost = s.cost
-	}
-
-	if missing := h.live.work() - min(done, h.live.work()); missing > 0 {
-		rest := h.live
-		rest.time = uint32((missing + uint64(rest.memory)/2) / uint64(rest.memory))
-		if rest.time > 0 && slot.more(ctx, rest.memory) == nil {
-			h.derive(rest, pw)
-		}
-	}
-	if cost == 0 && goal > 0 && ctx.Err() == nil {
-		_ = h.compare(dummyBcrypt(goal).crypt(pw))
-		cost = goal
-	}
-	for ; cost < goal && ctx.Err() == nil; cost++ { // 2^c + 2^c + 2^(c+1) + ... + 2^(goal-1) = 2^goal
-		_ = h.compare(dummyBcrypt(cost).crypt(pw))
-	}
 }
 
 // prepare returns the bytes that are hashed, or why there are none. NUL is refused because bcrypt

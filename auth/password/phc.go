@@ -20,7 +20,7 @@ const (
 	memoryLimit = 4 << 20 // KiB that Config may allow: 4 GiB
 	maxTime     = 16      // several times what any library has as its default
 	maxLanes    = 64      // goroutines; libraries use 1 to 8
-	maxText     = 256     // bytes; the longest that the other ceilings leave has 209
+	maxText     = 256     // bytes, without a pepper's name; the longest that the other ceilings leave has 209
 
 	minSalt, maxSalt = 8, 64  // RFC 9106 section 3.1 allows no shorter one
 	minTag, maxTag   = 16, 64 // 16 is what passlib and Django wrote; a shorter one can be hit by chance
@@ -58,17 +58,34 @@ func (a argon2Hash) encode() string {
 // errNoHash is the verdict on the empty hash of an unknown user. For a client it is any failed login.
 var errNoHash = fmt.Errorf("%w: there is no password to compare with", auth.LoginFailed)
 
-// parse reads a stored hash. Its errors never quote it: what stands in that column may be anything,
-// even a password.
-func parse(text string, maxMemory uint32) (storedHash, error) {
+// parse reads a stored hash, and the name of its pepper, "" without one. Its errors never quote it: what
+// stands in that column may be anything, even a password.
+func parse(text string, maxMemory uint32) (s storedHash, peppered string, err error) {
 	if text == "" {
-		return nil, errNoHash
+		return nil, "", errNoHash
 	}
-	s, err := parseKnown(text, maxMemory)
+	peppered, text, err = cutPepper(text)
+	if err == nil {
+		s, err = parseKnown(text, maxMemory)
+	}
+	if err == nil && peppered != "" && !isNew(s) {
+		err = errors.New("a pepper before something else than argon2id or bcrypt")
+	}
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrHash, err)
+		return nil, "", fmt.Errorf("%w: %w", ErrHash, err)
 	}
-	return s, nil
+	return s, peppered, nil
+}
+
+// isNew says whether s is of a scheme that Hash writes.
+func isNew(s storedHash) bool {
+	switch s := s.(type) {
+	case argon2Hash:
+		return !s.i
+	case bcryptHash:
+		return s.prehash == nil
+	}
+	return false
 }
 
 func parseKnown(text string, maxMemory uint32) (storedHash, error) {
@@ -86,8 +103,10 @@ func parseKnown(text string, maxMemory uint32) (storedHash, error) {
 		return parseBcrypt(text, parts)
 	case "bcrypt-sha256":
 		return parseBcryptSHA256(parts)
+	case "pbkdf2-sha256", "pbkdf2-sha512":
+		return parsePBKDF2(parts)
 	}
-	return nil, errors.New("unknown scheme, expected argon2id, argon2i, 2a, 2b, 2y or bcrypt-sha256")
+	return nil, errors.New("unknown scheme, expected argon2id, argon2i, 2a, 2b, 2y, bcrypt-sha256, pbkdf2-sha256 or pbkdf2-sha512")
 }
 
 // parseArgon2 reads ["", id, "v=19", "m=65536,t=3,p=4", salt, tag], in the one spelling that the

@@ -28,6 +28,18 @@ var vectors = []struct{ name, password, hash string }{
 	{"passlib bcrypt_sha256, version 2", "password", "$bcrypt-sha256$v=2,t=2b,r=5$5Hg1DKFqPE8C2aflZ5vVoe$wOK1VFFtS8IGTrGa7.h5fs0u84qyPbS"},
 	{"passlib bcrypt_sha256, 75 bytes", long75, "$bcrypt-sha256$2b,5$X1g1nh3g0v4h6970O68cxe$021KLEif6epjot5yoxk0m8I0929ohEa"},
 	{"passlib bcrypt_sha256, 75 bytes", long75, "$bcrypt-sha256$v=2,t=2b,r=5$X1g1nh3g0v4h6970O68cxe$CBF9csfEdW68xv3DwE6xSULXMtqEFP."},
+	{"passlib's documents, pbkdf2_sha256", "password", "$pbkdf2-sha256$6400$0ZrzXitFSGltTQnBWOsdAw$Y11AchqV4b0sUisdZd0Xr97KWoymNE0LNNrnEgY4H9M"},
+	{"passlib's documents, salt of 10 bytes", "password", "$pbkdf2-sha256$8000$XAuBMIYQQogxRg$tRRlz8hYn63B9LYiCd6PRo6FMiunY9ozmMMI3srxeRE"},
+	{"passlib 1.7.4, pbkdf2_sha256", "correct horse battery staple", "$pbkdf2-sha256$29000$mjPGmPMeo/Q.55wTAuDc2w$55KixDUcK0OvNsphJKcPCf8eKnt/dg.mEllit22F5wk"},
+	{"passlib 1.7.4, salt of 8 bytes", "p\u00e4ssw\u00f6rd \u9375", "$pbkdf2-sha256$1000$Vyol5DynFII$aoPApHV3UT/MEOb2SwGLfM/g8c6FNjokoyX1ZjMy0xY"},
+	{"passlib 1.7.4, salt of 64 bytes", "correct horse battery staple", "$pbkdf2-sha256$1000$MMZYC0FobU1pDSEEoDTGeI.RklLKOYcQ4ryXkpKyFoKw9j5n7P2/15oTgjDm3JvTGgNgjDFmTCmFMOZ8j3EO4Q$1B9ybFkK67JI4s2kicq3TWuvjlwCUkyhaz8Uno1waLY"},
+	{"passlib 1.7.4, pbkdf2_sha512", "correct horse battery staple", "$pbkdf2-sha512$25000$/P8fo1RKCQFASAkh5Bzj3A$j5ynSf9L.rQ/IFu6PUrixzOl6snDgrmC8HPhPJ8HW9CUk5HN4IhPOUGqych97gSbjhIStgq0PMbamzMMW4DKNQ"},
+	{"passlib 1.7.4, one round", strings.Repeat("x", 100), "$pbkdf2-sha512$1$rbVWag1BiBFiDGHM.X8PAQ$QkC6Syb3tUBqNYVc3MjuX1c/sDVBwLP2ZSrfv8mfHHVRsQVGEOIETUn418V7L4rUzg7KAS9mW.D1.fA1OxEUTQ"},
+	{"passlib 1.7.4, argon2id", "correct horse battery staple", "$argon2id$v=19$m=102400,t=2,p=8$fY/xfq+VMsY4xxgjxBiDMA$0hhKrcCW5iDLHdzZGgyGfQ"},
+	{"passlib 1.7.4, argon2i", "correct horse battery staple", "$argon2i$v=19$m=12288,t=2,p=2$eG9tjdEa43yPcc55TwlhTA$dGHwqVc6G6oLZTBNDeZJIg"},
+	{"passlib 1.7.4, bcrypt", "correct horse battery staple", "$2b$04$9kVchwBHjzabGUEACGvsaORdyvVp9ADoj4uut/9rOXyQOnvu0jqwC"},
+	{"passlib 1.7.4, bcrypt_sha256", "correct horse battery staple", "$bcrypt-sha256$v=2,t=2b,r=4$lJSkGZiS6C3THm/zaCRaWO$8JmMBa1fH2ifw.M7qh6f2XfWXwoemvC"},
+	{"passlib 1.7.4, bcrypt_sha256 of 140 bytes", strings.Repeat("correct horse battery staple", 5), "$bcrypt-sha256$v=2,t=2b,r=4$KGUnQ7uvqu571QjqX0/Xdu$XHu6UOBDEb5bV3imStP0hkEM18Q0a9."},
 }
 
 var long75 = strings.Repeat("abc123", 12) + "qwr"

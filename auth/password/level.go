@@ -1,0 +1,85 @@
+package password
+
+import (
+	"context"
+	"sync/atomic"
+)
+
+// What failed checks are brought up to at most. A single hash of a higher cost must not slow every failed login down.
+const (
+	levelBcryptCost = 12 // the default of passlib, Django, PHP and Rails
+	levelSHA256     = 600_000
+	levelSHA512     = 210_000 // both OWASP's for PBKDF2
+)
+
+// met is what stored hashes there are beside new ones, as far as this process has seen.
+type met struct {
+	argon2 atomic.Bool
+	bcrypt atomic.Int32    // the highest cost
+	rounds [2]atomic.Int32 // of PBKDF2 with SHA-256 and SHA-512, the most
+}
+
+func (m *met) note(s storedHash) {
+	switch s := s.(type) {
+	case argon2Hash:
+		m.argon2.Store(true)
+	case bcryptHash:
+		raise(&m.bcrypt, min(s.cost, levelBcryptCost))
+	case pbkdf2Hash:
+		raise(&m.rounds[s.sha512], min(s.rounds, levelRounds[s.sha512]))
+	}
+}
+
+var levelRounds = [2]int{levelSHA256, levelSHA512}
+
+func raise(v *atomic.Int32, to int) {
+	for old := v.Load(); int(old) < to; old = v.Load() {
+		v.CompareAndSwap(old, int32(to))
+	}
+}
+
+// dummy stands in for a hash that is not there or cannot be used. No password that anybody knows fits it.
+func (h *Hasher) dummy() storedHash {
+	if h.bcrypt != 0 {
+		return dummyBcrypt(h.bcrypt)
+	}
+	return h.live
+}
+
+// level does the work that a failed check of s still lacks: one new hash, and one of each older scheme
+// that was met. Otherwise a fast refusal tells that the account exists and has an old hash (ATK-L02).
+// When ctx ends it stops: nobody waits for the answer, so nobody measures it.
+func (h *Hasher) level(ctx context.Context, slot *slot, s storedHash, pw []byte) {
+	var work uint64
+	var cost int
+	var rounds [2]int
+	switch s := s.(type) {
+	case argon2Hash:
+		work = s.work()
+	case bcryptHash:
+		cost = s.cost
+	case pbkdf2Hash:
+		rounds[s.sha512] = s.rounds
+	}
+
+	if missing := h.live.work() - min(work, h.live.work()); missing > 0 && h.met.argon2.Load() {
+		rest := h.live
+		rest.time = uint32((missing + uint64(rest.memory)/2) / uint64(rest.memory))
+		if rest.time > 0 && slot.more(ctx, rest.memory) == nil {
+			h.derive(rest, pw)
+		}
+	}
+	goal := int(h.met.bcrypt.Load())
+	if cost == 0 && goal > 0 && ctx.Err() == nil {
+		_ = h.compare(dummyBcrypt(goal).crypt(pw))
+		cost = goal
+	}
+	for ; cost < goal && ctx.Err() == nil; cost++ { // 2^c + 2^c + 2^(c+1) + ... + 2^(goal-1) = 2^goal
+		_ = h.compare(dummyBcrypt(cost).crypt(pw))
+	}
+	for i := range rounds {
+		if missing := int(h.met.rounds[i].Load()) - rounds[i]; missing > 0 && ctx.Err() == nil {
+			h.stretch(pbkdf2Hash{sha512: i, rounds: missing, salt: h.live.salt}, pw)
+		}
+	}
+}
