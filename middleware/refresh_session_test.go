@@ -134,19 +134,19 @@ func TestRefreshFromCookieSessions(t *testing.T) {
 			h.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				site.ServeHTTP(w, r.WithContext(auth.Bind(r.Context(), r.Header.Get("Device"))))
 			})
-			pair, err := h.Start(auth.Bind(h.Context(), "key-1"), &auth.Principal{Subject: "ann"}, auth.Client{})
+			pair, err := h.Start(auth.Bind(h.Context(), "device:key-1"), &auth.Principal{Subject: "ann"}, auth.Client{})
 			if err != nil {
 				h.Fatal(err)
 			}
 			b := &browserTab{h, map[string]string{"__Host-access": pair.Access, "__Host-refresh": pair.Refresh}, pair.Session}
 			time.Sleep(past)
 			b.wants("/me", auth.TokenExpired, "")
-			b.wants("/me", auth.TokenExpired, "", "Device: key-2")
+			b.wants("/me", auth.TokenExpired, "", "Device: device:key-2")
 			b.wants("/static", "", "nobody")
 			if len(b.cookies) != 2 {
 				h.Fatalf("its cookies were cleared: %v are left", b.cookies)
 			}
-			b.wants("/me", "", "ann user", "Device: key-1")
+			b.wants("/me", "", "ann user", "Device: device:key-1")
 		},
 		"STD-S10 an outage loses nothing": func(h *house) {
 			captureLog(h)

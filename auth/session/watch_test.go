@@ -2,6 +2,7 @@ package session_test
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -114,7 +115,7 @@ func TestWatch_STD_S10_STD_S11(t *testing.T) {
 		defer cancel()
 		ended, cancel2 := w.Watch(ctx, w.accepted(other))
 		defer cancel2()
-		time.Sleep(minute)
+		time.Sleep(minute + time.Second/2) // between two looks
 		list.set("EPOCH--2", nil)
 		if _, err := w.memory.End(ctx, session.Owner{Issuer: issuer, Tenant: "acme", Subject: "ann"}, other.Session); err != nil {
 			t.Fatal(err)
@@ -124,14 +125,14 @@ func TestWatch_STD_S10_STD_S11(t *testing.T) {
 			t.Errorf("in another epoch: got %v for the living, %v for the ended", context.Cause(watched), context.Cause(ended))
 		}
 		list.set("EPOCH--2", unavailable())
-		time.Sleep(time.Second + time.Millisecond)
+		time.Sleep(time.Second)
 		list.set("EPOCH--2", nil)
 		time.Sleep(minute)
 		if watched.Err() != nil {
 			t.Errorf("one answer was missed: %v", context.Cause(watched))
 		}
 		list.set("EPOCH--2", unavailable())
-		time.Sleep(2*time.Second + time.Millisecond)
+		time.Sleep(2 * time.Second)
 		if auth.CodeOf(context.Cause(watched)) != auth.StoreUnavailable {
 			t.Errorf("the list is down: %v", context.Cause(watched))
 		}
@@ -141,13 +142,20 @@ func TestWatch_STD_S10_STD_S11(t *testing.T) {
 // A switched list has another epoch, or no answer, on demand.
 type switched struct {
 	*revocation.Memory
+	mu    sync.Mutex
 	epoch string
 	err   error
 }
 
-func (s *switched) set(epoch string, err error) { s.epoch, s.err = epoch, err }
+func (s *switched) set(epoch string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.epoch, s.err = epoch, err
+}
 
 func (s *switched) Epoch(ctx context.Context) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.epoch != "" || s.err != nil {
 		return s.epoch, s.err
 	}
