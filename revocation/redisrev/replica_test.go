@@ -296,3 +296,28 @@ func TestReplica_SmallestACL(t *testing.T) {
 		t.Errorf("denied: %v", log)
 	}
 }
+
+// A question that the client sent twice runs late: it must not hide that the node has renewed since.
+func TestReplica_LateQuestion(t *testing.T) {
+	s := redistest.Start(t)
+	l := settled(t, s.Client())
+	at := revocation.Position{}
+	for range 2 {
+		b, err := l.Next(t.Context(), "node", at)
+		if err != nil || !b.End {
+			t.Fatalf("got %+v, %v", b, err)
+		}
+		at = b.At
+	}
+	second := s.Do("HGET", "{dw}:nodes", "node").(string)
+	if !strings.HasSuffix(second, " 2") {
+		t.Fatalf("registered as %q", second)
+	}
+	late := open(t, s.Client()) // its count begins at 1, as the first question's did
+	if _, err := late.Next(t.Context(), "node", at); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.Do("HGET", "{dw}:nodes", "node"); got != second {
+		t.Errorf("registered as %q after the late question, expected %q", got, second)
+	}
+}

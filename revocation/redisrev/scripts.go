@@ -158,7 +158,9 @@ end
 `
 
 // leaseScript is registration, acknowledgement and reading in one. A node is registered only by a reply that reaches
-// the end of the log, since only that is a lease: a node that is loading, or has fallen behind, keeps nobody waiting.
+// the end of the log, since only that is a lease: a node that is loading, or has fallen behind, keeps nobody waiting. A
+// registration does not go back to a lower count: a command that the client sent twice may run late, and would make a node
+// that has renewed since look as if it had not, to one who is about to forget it.
 //
 // KEYS: epoch, log, nodes. ARGV: the proposed id, node, epoch known, id of the last entry applied, a count, the most
 // entries. Reply: epoch, age, 1 if the entries are from the start, 1 if they reach the end, now, entries.
@@ -171,7 +173,8 @@ if at == '' or epoch ~= ARGV[3] or before(last, at) then
 end
 local entries = redis.call('XRANGE', KEYS[2], '(' .. at, '+', 'COUNT', ARGV[6])
 local reached = #entries == 0 or entries[#entries][1] == last
-if reached then
+local count = tonumber(string.match(redis.call('HGET', KEYS[3], ARGV[2]) or '', ' (%d+)$'))
+if reached and not (count and count > tonumber(ARGV[5])) then
 	redis.call('HSET', KEYS[3], ARGV[2], epoch .. ' ' .. at .. ' ' .. ARGV[5])
 end
 return {epoch, age(), start, reached and 1 or 0, string.format('%.0f', now), entries}
