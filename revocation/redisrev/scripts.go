@@ -100,7 +100,7 @@ local function replace(k)
 end
 local function top()
 	local entry = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1]
-	last = last or entry and entry[1]
+	last = last or entry and entry[1] or false
 end
 local function reply(...)
 	return {epoch, last, nodes, age(), told, ...}
