@@ -66,7 +66,7 @@ func TestWatch_OutlivesTokens(t *testing.T) {
 		if n := w.store.asked.Load(); watched.Err() != nil || n != 3 && n != 4 { // lives of 15 minutes
 			t.Errorf("after an hour: %v, the store was asked %d times", context.Cause(watched), n)
 		}
-		pair = w.refresh(pair.Refresh)
+		w.refresh(pair.Refresh)
 		time.Sleep(hour + 50*minute)
 		if watched.Err() != nil {
 			t.Errorf("it was refreshed: %v", context.Cause(watched))
