@@ -189,11 +189,11 @@ func (t *Tokens) checkClaims(w *wire, life time.Duration) error {
 // checkTimes looks at what changes with time, so also at a token from the cache: a clock that was set
 // back must not make an old verification good again.
 func (t *Tokens) checkTimes(c *Claims, now time.Time) error {
-	switch {
+	switch latest := now.Add(skew); {
 	// RFC 7519 section 4.1.4: "on or after" exp it is over.
 	case !now.Before(c.Expires.Add(t.c.Leeway)):
 		return ErrExpired
-	case c.IssuedAt.After(now.Add(skew)), c.NotBefore.After(now.Add(skew)), c.AuthTime.After(now.Add(skew)):
+	case c.IssuedAt.After(latest), c.NotBefore.After(latest), c.AuthTime.After(latest):
 		return ErrNotYetValid
 	case c.IssuedAt.IsZero() && c.Expires.Sub(now) > t.maxLife:
 		return fmt.Errorf("%w: without iat exp is at most %s ahead", ErrMalformed, t.maxLife)

@@ -85,38 +85,53 @@ type peerClaims struct {
 	AuthTime     int64    `json:"auth_time"`
 }
 
-// BenchmarkRequireAuth is a guarded route behind a replica, warm, beside a bare parse of the same token.
+// BenchmarkRequireAuth is a guarded route behind a replica, warm, and its check alone, beside a bare parse of the same
+// token, in turns.
 func BenchmarkRequireAuth(b *testing.B) {
 	handler, r, raw, replica := guarded(b)
-	b.Run("peer=golang-jwt", func(b *testing.B) {
-		parser := jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithIssuer(issuer), jwt.WithAudience("api"), jwt.WithExpirationRequired())
-		b.ReportAllocs()
-		for b.Loop() {
-			var c peerClaims
-			if _, err := parser.ParseWithClaims(raw, &c, func(*jwt.Token) (any, error) { return key, nil }); err != nil {
-				b.Fatal(err)
+	parser := jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithIssuer(issuer), jwt.WithAudience("api"), jwt.WithExpirationRequired())
+	w, p := nothing{http.Header{}}, listtest.Principal(b, replica, "x")
+	inTurns(b, 1000, "golang-jwt", func() {
+		var c peerClaims
+		if _, err := parser.ParseWithClaims(raw, &c, func(*jwt.Token) (any, error) { return key, nil }); err != nil {
+			b.Fatal(err)
+		}
+	}, "RequireAuth", func() {
+		handler.ServeHTTP(w, r)
+	}, "Check", func() {
+		if err := replica.Check(b.Context(), p); err != nil {
+			b.Fatal(err)
+		}
+	})
+	if w.h.Get("WWW-Authenticate") != "" {
+		b.Fatalf("refused: %v", w.h)
+	}
+}
+
+// inTurns runs the works in batches of each calls, one after another, so that whatever else the machine does is done to
+// all. It tells the median of a call of each, and that of the others as a part of the first's.
+func inTurns(b *testing.B, each int, namesAndWorks ...any) {
+	n := len(namesAndWorks) / 2
+	took := make([][]float64, n)
+	for round := 0; b.Loop(); round++ {
+		for i := range n {
+			i = (i + round) % n
+			work, begun := namesAndWorks[2*i+1].(func()), time.Now()
+			for range each {
+				work()
 			}
+			took[i] = append(took[i], float64(time.Since(begun))/float64(each))
 		}
-	})
-	b.Run("replica", func(b *testing.B) {
-		w := nothing{http.Header{}}
-		b.ReportAllocs()
-		for b.Loop() {
-			handler.ServeHTTP(w, r)
+	}
+	b.ReportMetric(0, "ns/op")
+	for i := range n {
+		slices.Sort(took[i])
+		median := took[i][len(took[i])/2]
+		b.ReportMetric(median, namesAndWorks[2*i].(string)+"-ns")
+		if i > 0 {
+			b.ReportMetric(median/took[0][len(took[0])/2], namesAndWorks[2*i].(string)+"-ratio")
 		}
-		if w.h.Get("WWW-Authenticate") != "" {
-			b.Fatalf("refused: %v", w.h)
-		}
-	})
-	b.Run("check alone", func(b *testing.B) {
-		p := listtest.Principal(b, replica, "x")
-		b.ReportAllocs()
-		for b.Loop() {
-			if err := replica.Check(b.Context(), p); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
+	}
 }
 
 // Three allocations, as without a list in Redis, and no round trip: see TestReplica_RoundTrips.
@@ -128,34 +143,35 @@ func TestReplica_Allocations(t *testing.T) {
 	}
 }
 
-// BenchmarkHTTP is a real server under 64 connections, with and without auth, in turns.
+// BenchmarkHTTP is a real server under 64 connections, with and without auth, in turns, and the client in the same process.
 func BenchmarkHTTP(b *testing.B) {
 	handler, _, raw, _ := guarded(b)
-	for _, bench := range []struct {
-		name    string
-		handler http.Handler
-	}{{"open", http.HandlerFunc(hello)}, {"guarded", handler}} {
-		b.Run(bench.name, func(b *testing.B) {
-			s := httptest.NewServer(bench.handler)
-			defer s.Close()
-			client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
-			b.SetParallelism(64 / runtime.GOMAXPROCS(0))
-			b.RunParallel(func(pb *testing.PB) {
-				for pb.Next() {
-					r, _ := http.NewRequest("GET", s.URL, nil)
-					r.Header.Set("Authorization", "Bearer "+raw)
-					res, err := client.Do(r)
-					if err != nil || res.StatusCode != http.StatusNoContent {
-						b.Error(res, err)
-						return
+	under := func(h http.Handler) func() {
+		s := httptest.NewServer(h)
+		b.Cleanup(s.Close)
+		client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
+		b.Cleanup(client.CloseIdleConnections)
+		return func() {
+			var all sync.WaitGroup
+			for range 64 {
+				all.Go(func() {
+					for range 20 {
+						r, _ := http.NewRequest("GET", s.URL, nil)
+						r.Header.Set("Authorization", "Bearer "+raw)
+						res, err := client.Do(r)
+						if err != nil || res.StatusCode != http.StatusNoContent {
+							b.Error(res, err)
+							return
+						}
+						_, _ = io.Copy(io.Discard, res.Body)
+						_ = res.Body.Close()
 					}
-					_, _ = io.Copy(io.Discard, res.Body)
-					_ = res.Body.Close()
-				}
-			})
-			client.CloseIdleConnections()
-		})
+				})
+			}
+			all.Wait()
+		}
 	}
+	inTurns(b, 1, "guarded", under(handler), "open", under(http.HandlerFunc(hello)))
 }
 
 // BenchmarkConfirm is from Revoke called to confirmed by three nodes.
@@ -262,7 +278,7 @@ func BenchmarkMillion(b *testing.B) {
 
 // BenchmarkGrowth counts, at Redis, what nodes cost that do nothing but follow, and what an ending costs beyond that.
 func BenchmarkGrowth(b *testing.B) {
-	for _, nodes := range []int{1, 10, 100} {
+	for _, nodes := range []int{1, 10, 100, 1000} {
 		b.Run(fmt.Sprint(nodes, " nodes"), func(b *testing.B) {
 			s := redistest.Start(b)
 			l := settled(b, s.Client())
