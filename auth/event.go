@@ -28,7 +28,7 @@ func ClientOf(r *http.Request) Client {
 // An Event is something that happened to a login or a session and that somebody may want to know:
 // to log it, to count it, to write a mail. It holds no secret.
 type Event struct {
-	Name    string // what: "login", "refresh", "logout", "end", "reuse", "limit", "key", "outage"
+	Name    string // what: "login", "refresh", "logout", "end", "reuse", "limit", "key", "legacy", "outage", ...; the Observe field that is told says which
 	Outcome string // how it went: "ok", or a word of its own such as "replayed", or the code of Err
 	Time    time.Time
 

@@ -219,13 +219,28 @@ func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
 // cheaper hash shows in its time. Once the process has met a hash of bcrypt or PBKDF2, each failed check does that
 // work too. A stored hash that costs more than a new one, bcrypt above cost 12 and PBKDF2 above OWASP's rounds do show.
 //
-// Passwords are compared in NFC only. A hash that another system made of another form fails.
+// A password is compared in NFC. One that came in another form is then compared as it came, for an older system that hashed
+// what it was sent; that costs the same again, whoever the user is.
 func (h *Hasher) Verify(ctx context.Context, hash, password string) (needsRehash bool, err error) {
 	// What is refused here is refused whoever the user is, so that its time tells nothing.
 	pw, err := prepare(password)
 	if err != nil {
 		return false, fmt.Errorf("%w: %w", auth.LoginFailed, err)
 	}
+	needsRehash, err = h.verify(ctx, hash, pw)
+	if errors.Is(err, auth.LoginFailed) && string(pw) != password {
+		switch _, asItCame := h.verify(ctx, hash, []byte(password)); {
+		case asItCame == nil:
+			return true, nil
+		case !errors.Is(asItCame, auth.LoginFailed): // nothing was compared
+			return false, asItCame
+		}
+	}
+	return needsRehash, err
+}
+
+// verify compares the bytes pw with hash.
+func (h *Hasher) verify(ctx context.Context, hash string, pw []byte) (needsRehash bool, err error) {
 	verdict := error(auth.LoginFailed)
 	s, peppered, err := parse(hash, h.maxMemory)
 	if err == nil && peppered != "" {

@@ -1,0 +1,23 @@
+package seal
+
+import "context"
+
+// Bytes is a Sealer in the form that other packages ask for, such as totp.Config.Sealer: bytes, and the parts of a [Place] one by
+// one. Values are those of [Sealer.Seal]. It cannot say that one is stale, and opens it: those who use it seal anew
+// whenever they write, and [Sealer.ResealAll] reaches the rest.
+type Bytes struct{ s *Sealer }
+
+// Bytes returns s in that form.
+func (s *Sealer) Bytes() Bytes { return Bytes{s} }
+
+// Seal returns plaintext sealed for the place.
+func (b Bytes) Seal(_ context.Context, tenant, subject, purpose string, plaintext []byte) ([]byte, error) {
+	text, err := b.s.Seal(Place{Tenant: tenant, Subject: subject, Purpose: purpose}, string(plaintext))
+	return []byte(text), err
+}
+
+// Open returns the plaintext of a value that was sealed for the place. Its errors are those of [Sealer.Open].
+func (b Bytes) Open(_ context.Context, tenant, subject, purpose string, sealed []byte) ([]byte, error) {
+	text, _, err := b.s.Open(Place{Tenant: tenant, Subject: subject, Purpose: purpose}, string(sealed))
+	return []byte(text), err
+}

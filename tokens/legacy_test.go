@@ -1,0 +1,192 @@
+package tokens_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/doorward/doorward/auth"
+	"github.com/doorward/doorward/tokens"
+)
+
+// older is an adapter for a system that signs with rawKey, at noon.
+func older(t testing.TB, change ...func(*tokens.LegacyConfig)) *tokens.Legacy {
+	t.Helper()
+	c := tokens.LegacyConfig{
+		Secret: rawKey, Issuer: issuer, Until: noon.Add(30 * 24 * time.Hour), Now: func() time.Time { return noon },
+		Version: func(context.Context, string) (int64, error) { return 3, nil },
+	}
+	for _, f := range change {
+		f(&c)
+	}
+	l, err := tokens.NewLegacy(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+const oldHeader = `{"alg":"HS256","typ":"JWT"}`
+
+func oldClaims(changes ...string) string {
+	return claimsWith(append([]string{
+		"iss", "", "aud", "", "nbf", "", "jti", "", "client_id", "", "sub", `"42"`, "roles", `["editor"]`, "token_version", "3", "type", `"access"`,
+	}, changes...)...)
+}
+
+// ATK-J: the adapter opens the door to what the older system made for it, and to nothing else.
+func TestLegacy(t *testing.T) {
+	exp := fmt.Sprint(noon.Add(time.Minute).Unix())
+	for _, c := range []struct {
+		name, header, claims string
+		want                 error
+	}{
+		{"as python-jose writes it", oldHeader, oldClaims(), nil},
+		{"no typ", `{"alg":"HS256"}`, oldClaims(), nil},
+		{"ver", oldHeader, oldClaims("token_version", "", "ver", "3"), nil},
+		{"a number as sub", oldHeader, oldClaims("sub", "42"), nil},
+		{"a fraction", oldHeader, oldClaims("exp", exp+".5"), nil},
+		{"a member of its own", oldHeader, oldClaims("email", `"a@example.com"`), nil},
+		{"a refresh token", oldHeader, oldClaims("type", `"refresh"`), tokens.ErrKind},
+		{"no type", oldHeader, oldClaims("type", ""), tokens.ErrKind},
+		{"type null", oldHeader, oldClaims("type", "null"), tokens.ErrKind},
+		{"an issuer", oldHeader, oldClaims("iss", `"x"`), tokens.ErrIssuer},
+		{"an audience", oldHeader, oldClaims("aud", `"x"`), tokens.ErrAudience},
+		{"an empty list as audience", oldHeader, oldClaims("aud", "[]"), tokens.ErrAudience},
+		{"a kid", `{"alg":"HS256","typ":"JWT","kid":"k1"}`, oldClaims(), tokens.ErrMalformed},
+		{"an access token of the kit", goodHeader, claimsWith(), tokens.ErrMalformed},
+		{"another member in the header", `{"alg":"HS256","typ":"JWT","x":1}`, oldClaims(), tokens.ErrMalformed},
+		{"crit", `{"alg":"HS256","crit":["x"]}`, oldClaims(), tokens.ErrMalformed},
+		{"none", `{"alg":"none","typ":"JWT"}`, oldClaims(), tokens.ErrMalformed},
+		{"another algorithm", `{"alg":"HS512","typ":"JWT"}`, oldClaims(), tokens.ErrMalformed},
+		{"no exp", oldHeader, oldClaims("exp", ""), tokens.ErrMalformed},
+		{"exp zero", oldHeader, oldClaims("exp", "0"), tokens.ErrMalformed},
+		{"expired this second", oldHeader, oldClaims("exp", fmt.Sprint(noon.Unix()), "iat", ""), tokens.ErrExpired},
+		{"for two days", oldHeader, oldClaims("exp", fmt.Sprint(noon.Add(48*time.Hour).Unix())), tokens.ErrMalformed},
+		{"for two days, without iat", oldHeader, oldClaims("exp", fmt.Sprint(noon.Add(48*time.Hour).Unix()), "iat", ""), tokens.ErrMalformed},
+		{"from tomorrow", oldHeader, oldClaims("iat", fmt.Sprint(noon.Add(24*time.Hour).Unix()), "exp", fmt.Sprint(noon.Add(25*time.Hour).Unix())), tokens.ErrNotYetValid},
+		{"not before tomorrow", oldHeader, oldClaims("nbf", fmt.Sprint(noon.Add(24*time.Hour).Unix())), tokens.ErrNotYetValid},
+		{"an older version", oldHeader, oldClaims("token_version", "2"), auth.TokenRevoked},
+		{"a version of the future", oldHeader, oldClaims("token_version", "4"), auth.TokenRevoked},
+		{"no version", oldHeader, oldClaims("token_version", ""), auth.TokenRevoked},
+		{"two versions", oldHeader, oldClaims("ver", "4"), tokens.ErrMalformed},
+		{"a negative version", oldHeader, oldClaims("token_version", "-1"), tokens.ErrMalformed},
+		{"no sub", oldHeader, oldClaims("sub", ""), tokens.ErrMalformed},
+		{"a negative sub", oldHeader, oldClaims("sub", "-1"), tokens.ErrMalformed},
+		{"a fraction as sub", oldHeader, oldClaims("sub", "1.5"), tokens.ErrMalformed},
+		{"sub in another case too", oldHeader, oldClaims("SUB", `"1"`), tokens.ErrMalformed},
+		{"roles as one text", oldHeader, oldClaims("roles", `"admin"`), tokens.ErrMalformed},
+		{"bound to a holder", oldHeader, oldClaims("cnf", `{"jkt":"x"}`), tokens.ErrMalformed},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p, err := older(t).Verify(t.Context(), forge(c.header, c.claims))
+			if c.want != nil {
+				if !errors.Is(err, c.want) || p != nil || auth.CodeOf(err).Status() != 401 {
+					t.Fatalf("got %+v, %v, expected %v", p, err, c.want)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			// No session, so that it opens none (session.Start), and no proof of a person's presence.
+			if p.Issuer != issuer || p.Subject != "42" || p.Version != 3 || !p.HasRole("editor") || p.TokenID == "" || p.Session != "" || p.Epoch != "" || p.Service || !p.AuthTime.IsZero() || p.Methods != nil {
+				t.Errorf("got %+v", p)
+			}
+		})
+	}
+}
+
+// Its day, its secret, its own issuer, and whom it asks.
+func TestLegacy_Config(t *testing.T) {
+	good := forge(oldHeader, oldClaims())
+	if _, err := older(t, func(c *tokens.LegacyConfig) { c.Until = noon }).Verify(t.Context(), good); !errors.Is(err, tokens.ErrExpired) {
+		t.Errorf("on the day: %v", err)
+	}
+	if _, err := older(t).Verify(t.Context(), forgeWith([]byte(strings.Repeat("x", 40)), oldHeader, oldClaims())); !errors.Is(err, tokens.ErrSignature) {
+		t.Errorf("another secret: %v", err)
+	}
+	named := older(t, func(c *tokens.LegacyConfig) { c.OldIssuer, c.OldAudience, c.AllowMissingType = "old", "web", true })
+	if _, err := named.Verify(t.Context(), forge(oldHeader, oldClaims("iss", `"old"`, "aud", `["x","web"]`, "type", ""))); err != nil {
+		t.Error(err)
+	}
+	if _, err := named.Verify(t.Context(), forge(oldHeader, oldClaims("iss", `"old"`, "aud", `"web"`, "type", `"refresh"`))); !errors.Is(err, tokens.ErrKind) {
+		t.Errorf("a type that says another thing: %v", err)
+	}
+	if _, err := named.Verify(t.Context(), good); !errors.Is(err, tokens.ErrIssuer) {
+		t.Errorf("no issuer: %v", err)
+	}
+	for _, c := range []struct{ said, want error }{
+		{auth.NotFound, auth.TokenRevoked}, {auth.LoginFailed, auth.TokenRevoked}, {auth.TokenRevoked, auth.TokenRevoked},
+		{auth.StoreUnavailable, auth.StoreUnavailable}, {errors.New("no code"), auth.Internal},
+	} {
+		var events []auth.Event
+		l := older(t, func(k *tokens.LegacyConfig) {
+			k.Version = func(context.Context, string) (int64, error) { return 0, c.said }
+			k.Observe = func(_ context.Context, e auth.Event) { events = append(events, e) }
+		})
+		if _, err := l.Verify(t.Context(), good); auth.CodeOf(err) != auth.CodeOf(c.want) {
+			t.Errorf("%v: got %v, expected %v", c.said, err, c.want)
+		}
+		if len(events) != 1 || events[0].Name != "legacy" || events[0].Subject != "42" || events[0].Err == nil {
+			t.Errorf("%v: events %+v", c.said, events)
+		}
+	}
+	for field, change := range map[string]func(*tokens.LegacyConfig){
+		"Secret":  func(c *tokens.LegacyConfig) { c.Secret = rawKey[:31] },
+		"Issuer":  func(c *tokens.LegacyConfig) { c.Issuer = "" },
+		"Until":   func(c *tokens.LegacyConfig) { c.Until = time.Time{} },
+		"Until ":  func(c *tokens.LegacyConfig) { c.Until = noon.Add(367 * 24 * time.Hour) },
+		"Life":    func(c *tokens.LegacyConfig) { c.Life = 32 * 24 * time.Hour },
+		"Version": func(c *tokens.LegacyConfig) { c.Version = nil },
+	} {
+		c := tokens.LegacyConfig{Secret: rawKey, Issuer: issuer, Until: noon, Now: func() time.Time { return noon }, Version: func(context.Context, string) (int64, error) { return 0, nil }}
+		change(&c)
+		if _, err := tokens.NewLegacy(c); err == nil || !strings.Contains(err.Error(), strings.TrimSpace(field)) || strings.Contains(err.Error(), string(rawKey[:8])) {
+			t.Errorf("%s: got %v", field, err)
+		}
+	}
+}
+
+// Or sends each token to the one who made it, and only there: neither is tried on what the other refused.
+func TestLegacy_Or(t *testing.T) {
+	tok, _ := setup(t)
+	both := older(t).Or(tok)
+	for name, raw := range map[string]string{"old": forge(oldHeader, oldClaims()), "new": forge(goodHeader, claimsWith())} {
+		if _, err := both.Verify(t.Context(), raw); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for name, raw := range map[string]string{"old claims": forge(goodHeader, oldClaims()), "new claims": forge(oldHeader, claimsWith()), "none": ""} {
+		if _, err := both.Verify(t.Context(), raw); auth.CodeOf(err) != auth.TokenInvalid {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := older(t).Or(nil).Verify(t.Context(), forge(goodHeader, claimsWith())); auth.CodeOf(err) != auth.Internal {
+		t.Errorf("nil: %v", err)
+	}
+}
+
+// FuzzLegacy signs any header and any claims with the older system's key: what is accepted has every claim that is demanded.
+func FuzzLegacy(f *testing.F) {
+	l := older(f)
+	for _, claims := range []string{oldClaims(), oldClaims("sub", "1e3"), oldClaims("exp", "1e308"), oldClaims("ver", "3"), oldClaims("Type", `"access"`), "null", "[]", "{}"} {
+		f.Add(oldHeader, claims)
+	}
+	f.Add(`{"alg":"HS256","typ":"jwt","kid":""}`, oldClaims())
+	f.Fuzz(func(t *testing.T, header, claims string) {
+		p, err := l.Verify(context.Background(), forge(header, claims))
+		if err != nil {
+			if p != nil || auth.CodeOf(err).Status() != 401 {
+				t.Fatalf("%q %q: %v", header, claims, err)
+			}
+			return
+		}
+		if p.Subject == "" || p.TokenID == "" || p.Version != 3 || p.Session != "" || !p.Expires.After(noon) {
+			t.Fatalf("%q %q: accepted as %+v", header, claims, p)
+		}
+	})
+}
