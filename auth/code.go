@@ -19,19 +19,22 @@ const (
 	RefreshReused      Code = "refresh_reused"      // 401: log in
 	StepUpRequired     Code = "step_up_required"    // 401: prove again, then repeat (RFC 9470)
 	LoginFailed        Code = "login_failed"        // 401: one text for unknown user, wrong password, locked, disabled, unverified
-	RoleMissing        Code = "role_missing"        // 403
-	CompetencyMissing  Code = "competency_missing"  // 403
-	TenantForbidden    Code = "tenant_forbidden"    // 403
-	CSRFFailed         Code = "csrf_failed"         // 403
-	NotFound           Code = "not_found"           // 404: also another's object
-	RequestMalformed   Code = "request_malformed"   // 400
-	TooLarge           Code = "too_large"           // 413
-	MediaType          Code = "media_type"          // 415
-	ValidationFailed   Code = "validation_failed"   // 422: with fields
-	RateLimited        Code = "rate_limited"        // 429: wait Retry-After
-	StoreUnavailable   Code = "store_unavailable"   // 503: retry later
-	Busy               Code = "busy"                // 503: retry later
-	Internal           Code = "internal"            // 500: whatever has no code
+	// 401: the password was right; log in again with the code of the second factor beside it
+	SecondFactorRequired Code = "second_factor_required"
+
+	RoleMissing       Code = "role_missing"       // 403
+	CompetencyMissing Code = "competency_missing" // 403
+	TenantForbidden   Code = "tenant_forbidden"   // 403
+	CSRFFailed        Code = "csrf_failed"        // 403
+	NotFound          Code = "not_found"          // 404: also another's object
+	RequestMalformed  Code = "request_malformed"  // 400
+	TooLarge          Code = "too_large"          // 413
+	MediaType         Code = "media_type"         // 415
+	ValidationFailed  Code = "validation_failed"  // 422: with fields
+	RateLimited       Code = "rate_limited"       // 429: wait Retry-After
+	StoreUnavailable  Code = "store_unavailable"  // 503: retry later
+	Busy              Code = "busy"               // 503: retry later
+	Internal          Code = "internal"           // 500: whatever has no code
 )
 
 // codes is the one table from code to status and to the text that a client may read.
@@ -40,26 +43,27 @@ var codes = map[Code]struct {
 	text   string
 	bearer string // the error attribute of WWW-Authenticate (RFC 6750 section 3.1, RFC 9470 section 3)
 }{
-	CredentialsMissing: {http.StatusUnauthorized, "Authentication is required.", ""},
-	TokenExpired:       {http.StatusUnauthorized, "The access token has expired.", "invalid_token"},
-	TokenInvalid:       {http.StatusUnauthorized, "The access token is not valid.", "invalid_token"},
-	TokenRevoked:       {http.StatusUnauthorized, "The session has ended.", "invalid_token"},
-	RefreshReused:      {http.StatusUnauthorized, "The refresh token was used before; the session has ended.", "invalid_token"},
-	StepUpRequired:     {http.StatusUnauthorized, "A more recent or stronger proof is required.", "insufficient_user_authentication"},
-	LoginFailed:        {http.StatusUnauthorized, "The login failed.", ""},
-	RoleMissing:        {http.StatusForbidden, "The required role is missing.", "insufficient_scope"},
-	CompetencyMissing:  {http.StatusForbidden, "A required competency is missing.", "insufficient_scope"},
-	TenantForbidden:    {http.StatusForbidden, "The tenant is not open to you.", "insufficient_scope"},
-	CSRFFailed:         {http.StatusForbidden, "The request was not shown to come from this site.", ""},
-	NotFound:           {http.StatusNotFound, "There is no such thing here.", ""},
-	RequestMalformed:   {http.StatusBadRequest, "The request is malformed.", "invalid_request"},
-	TooLarge:           {http.StatusRequestEntityTooLarge, "The request is too large.", ""},
-	MediaType:          {http.StatusUnsupportedMediaType, "The media type is not supported.", ""},
-	ValidationFailed:   {http.StatusUnprocessableEntity, "Some fields are not valid.", ""},
-	RateLimited:        {http.StatusTooManyRequests, "There were too many requests.", ""},
-	StoreUnavailable:   {http.StatusServiceUnavailable, "The service is temporarily unavailable.", ""},
-	Busy:               {http.StatusServiceUnavailable, "The service is busy.", ""},
-	Internal:           {http.StatusInternalServerError, "Something went wrong.", ""},
+	CredentialsMissing:   {http.StatusUnauthorized, "Authentication is required.", ""},
+	TokenExpired:         {http.StatusUnauthorized, "The access token has expired.", "invalid_token"},
+	TokenInvalid:         {http.StatusUnauthorized, "The access token is not valid.", "invalid_token"},
+	TokenRevoked:         {http.StatusUnauthorized, "The session has ended.", "invalid_token"},
+	RefreshReused:        {http.StatusUnauthorized, "The refresh token was used before; the session has ended.", "invalid_token"},
+	StepUpRequired:       {http.StatusUnauthorized, "A more recent or stronger proof is required.", "insufficient_user_authentication"},
+	LoginFailed:          {http.StatusUnauthorized, "The login failed.", ""},
+	SecondFactorRequired: {http.StatusUnauthorized, "A code of the second factor is required.", ""},
+	RoleMissing:          {http.StatusForbidden, "The required role is missing.", "insufficient_scope"},
+	CompetencyMissing:    {http.StatusForbidden, "A required competency is missing.", "insufficient_scope"},
+	TenantForbidden:      {http.StatusForbidden, "The tenant is not open to you.", "insufficient_scope"},
+	CSRFFailed:           {http.StatusForbidden, "The request was not shown to come from this site.", ""},
+	NotFound:             {http.StatusNotFound, "There is no such thing here.", ""},
+	RequestMalformed:     {http.StatusBadRequest, "The request is malformed.", "invalid_request"},
+	TooLarge:             {http.StatusRequestEntityTooLarge, "The request is too large.", ""},
+	MediaType:            {http.StatusUnsupportedMediaType, "The media type is not supported.", ""},
+	ValidationFailed:     {http.StatusUnprocessableEntity, "Some fields are not valid.", ""},
+	RateLimited:          {http.StatusTooManyRequests, "There were too many requests.", ""},
+	StoreUnavailable:     {http.StatusServiceUnavailable, "The service is temporarily unavailable.", ""},
+	Busy:                 {http.StatusServiceUnavailable, "The service is busy.", ""},
+	Internal:             {http.StatusInternalServerError, "Something went wrong.", ""},
 }
 
 // Error returns the code itself.

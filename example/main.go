@@ -1,11 +1,12 @@
 // Command example is a server with the whole kit in it: log in, stay logged in, call guarded routes, see and end
-// one's sessions.
+// one's sessions, use a second factor, make an API key for a script, invite somebody, prove oneself again before
+// something dangerous.
 //
 //	go run ./example
 //
 // It listens on 127.0.0.1:8080 and prints how to log in. Without any set-up it keeps everything in memory
 // and makes its secret and its passwords anew at each start. From the environment it takes ADDR (another
-// loopback address), REDIS_URL (sessions, what was ended and the login limit in Redis), CORS_ORIGIN (a page of
+// loopback address), REDIS_URL (everything but the users in Redis), CORS_ORIGIN (a page of
 // another origin that may call it) and DOORWARD_SECRET or DOORWARD_SECRET_FILE.
 package main
 
@@ -25,9 +26,15 @@ import (
 	"time"
 
 	"github.com/doorward/doorward/auth"
+	"github.com/doorward/doorward/auth/apikey"
+	"github.com/doorward/doorward/auth/apikey/redisapikey"
+	"github.com/doorward/doorward/auth/onetime"
+	"github.com/doorward/doorward/auth/onetime/redisonetime"
 	"github.com/doorward/doorward/auth/session"
 	"github.com/doorward/doorward/auth/session/redissession"
 	"github.com/doorward/doorward/auth/sessionhttp"
+	"github.com/doorward/doorward/auth/totp"
+	"github.com/doorward/doorward/auth/totp/redistotp"
 	"github.com/doorward/doorward/cookies"
 	"github.com/doorward/doorward/middleware"
 	"github.com/doorward/doorward/ratelimit"
@@ -35,7 +42,6 @@ import (
 	"github.com/doorward/doorward/revocation"
 	"github.com/doorward/doorward/revocation/redisrev"
 	"github.com/doorward/doorward/tokens"
-	"github.com/go-json-experiment/json"
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/cors"
 )
@@ -70,16 +76,16 @@ func newServer(origin string, users *users) (handler http.Handler, closeStores f
 	if err != nil {
 		return nil, nil, err
 	}
-	store, list, limiter, closeStores, err := newStores()
+	stores, err := newStores()
 	if err != nil {
 		return nil, nil, err
 	}
-	tok, err := tokens.New(tokens.Config{Keys: keys, Issuer: origin, Audience: "example", List: list})
+	tok, err := tokens.New(tokens.Config{Keys: keys, Issuer: origin, Audience: "example", List: stores.list})
 	if err != nil {
 		return nil, nil, err
 	}
 	observe := auth.Log(nil) // each login, refresh and ending is a line in the log
-	sessions, err := session.New(session.Config{Store: store, Tokens: tok, Subjects: users, Observe: observe})
+	sessions, err := session.New(session.Config{Store: stores.sessions, Tokens: tok, Subjects: users, Observe: observe})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -88,14 +94,22 @@ func newServer(origin string, users *users) (handler http.Handler, closeStores f
 		return nil, nil, err
 	}
 	jar := cookies.Jar{Name: "example", Seal: cookies.Seal{Keys: keys, Issuer: origin}, InsecureLoopback: true} // http, on this machine only
-	limit := middleware.LoginLimit{Limiter: limiter}
+	limit := middleware.LoginLimit{Limiter: stores.limiter}
+	a := &app{users: users, sessions: sessions}
+	if err := a.credentials(origin, keys, tok, stores, observe); err != nil {
+		return nil, nil, err
+	}
 
 	// The page's tokens are in cookies, which it cannot read; a program has them in its hands.
-	browser, err := sessionhttp.New(sessionhttp.Config{Sessions: sessions, Access: tok, Login: users.login, Limit: limit, Jar: jar, CSRF: csrf, Observe: observe})
+	browser, err := sessionhttp.New(sessionhttp.Config{
+		Sessions: sessions, Access: tok, Login: users.login, SecondFactor: a.secondFactor, Limit: limit, Jar: jar, CSRF: csrf, Observe: observe,
+	})
 	if err != nil {
 		return nil, nil, err
 	}
-	program, err := sessionhttp.New(sessionhttp.Config{Sessions: sessions, Access: tok, Login: users.login, Limit: limit, Bearer: true, Observe: observe})
+	program, err := sessionhttp.New(sessionhttp.Config{
+		Sessions: sessions, Access: tok, Login: users.login, SecondFactor: a.secondFactor, Limit: limit, Bearer: true, Observe: observe,
+	})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -105,18 +119,41 @@ func newServer(origin string, users *users) (handler http.Handler, closeStores f
 		middleware.RequireAuth(auth.Bearer(tok), auth.Cookie(jar.Access, tok)),
 		middleware.RequireCSRF(csrf),
 	)
+	withJSON := middleware.RequireJSON(4 << 10)
 	admin := middleware.Chain(guard, middleware.RequireRole("admin"))
+	// Who changes how one logs in has just logged in. What is dangerous asks for the second factor, too: nobody without one.
+	recent := middleware.Chain(guard, middleware.RequireRecentAuth(10*time.Minute))
+	dangerous := middleware.Chain(admin, middleware.RequireRecentAuth(5*time.Minute, "otp"))
+	// A script has no session: it shows a key, which opens what it was made for and its owner may.
+	reader := middleware.Chain(
+		middleware.RequireAuth(auth.Header("X-API-Key", a.keys), auth.Bearer(tok), auth.Cookie(jar.Access, tok)),
+		middleware.RequireCompetency("report:read"),
+	)
 
 	mux := http.NewServeMux()
 	files, err := fs.Sub(page, "page")
 	if err != nil {
 		return nil, nil, err
 	}
+	invited, err := a.invitePage()
+	if err != nil {
+		return nil, nil, err
+	}
 	mux.Handle("/", http.FileServerFS(files))
 	mux.Handle("/auth/", http.StripPrefix("/auth", browser))
 	mux.Handle("/token/", http.StripPrefix("/token", program))
-	mux.Handle("GET /me", guard(http.HandlerFunc(showMe)))
-	mux.Handle("GET /admin", admin(http.HandlerFunc(showAdmin)))
+	mux.Handle("GET /me", guard(route(a.me)))
+	mux.Handle("GET /admin", admin(route(a.secret)))
+	mux.Handle("POST /admin/shred", dangerous(route(a.shred)))
+	mux.Handle("POST /admin/invites", middleware.Chain(recent, middleware.RequireRole("admin"), withJSON)(route(a.invite)))
+	mux.Handle("/invite", invited)
+	mux.Handle("POST /factor", recent(route(a.enrol)))
+	mux.Handle("POST /factor/confirm", middleware.Chain(guard, withJSON)(route(a.confirm)))
+	mux.Handle("POST /factor/remove", middleware.Chain(recent, withJSON)(route(a.remove)))
+	mux.Handle("POST /keys", middleware.Chain(recent, withJSON)(route(a.createKey)))
+	mux.Handle("GET /keys", guard(route(a.listKeys)))
+	mux.Handle("DELETE /keys/{id}", guard(route(a.revokeKey)))
+	mux.Handle("GET /report", reader(route(a.report)))
 
 	outer := middleware.Chain(
 		middleware.SecureHeaders(),
@@ -124,7 +161,7 @@ func newServer(origin string, users *users) (handler http.Handler, closeStores f
 		// An access token lives for 15 minutes, a login for as long as somebody comes back within a week.
 		middleware.RefreshFromCookie(middleware.Refresh{Sessions: sessions, Access: tok, Jar: jar, CSRF: csrf}),
 	)
-	return outer(mux), closeStores, nil
+	return outer(mux), stores.close, nil
 }
 
 // newKeys takes the secret from the environment. There is no default: without one it makes one, and says so.
@@ -136,28 +173,54 @@ func newKeys() (*tokens.Keyring, error) {
 	return tokens.KeysFromEnv()
 }
 
-// newStores keeps sessions and limits in memory, or where several servers share them. A session store ends
-// sessions on its own list, so that the two cannot disagree; with Redis each server has a replica of that list, and
-// asks it instead.
-func newStores() (store session.Store, list tokens.List, limiter ratelimit.Limiter, closeAll func(), err error) {
+// storage is what several servers share.
+type storage struct {
+	sessions session.Store
+	list     tokens.List
+	limiter  ratelimit.Limiter
+	factors  totp.Store
+	keys     apikey.Store
+	links    onetime.Store
+	close    func()
+}
+
+// newStores keeps all of it in memory, or in Redis. A session store ends sessions on its own list, so that the two cannot
+// disagree; with Redis each server has a replica of that list, and asks it instead.
+func newStores() (*storage, error) {
 	url := os.Getenv("REDIS_URL")
 	if url == "" {
-		memory := revocation.NewMemory()
-		return session.NewMemory(memory), memory, ratelimit.NewMemory(100_000), func() {}, nil
+		list := revocation.NewMemory()
+		return &storage{session.NewMemory(list), list, ratelimit.NewMemory(100_000), totp.NewMemory(), apikey.NewMemory(), onetime.NewMemory(), func() {}}, nil
 	}
 	options, err := redis.ParseURL(url)
 	if err != nil {
-		return nil, nil, nil, nil, fmt.Errorf("REDIS_URL: %w", err)
+		return nil, fmt.Errorf("REDIS_URL: %w", err)
 	}
 	options.ContextTimeoutEnabled = true // deadlines without a goroutine for each command
 	client := redis.NewClient(options)
 	truth, err := redisrev.New(redisrev.Config{Client: client})
 	if err != nil {
-		return nil, nil, nil, nil, err
+		return nil, err
 	}
 	sessions, err := redissession.New(truth)
 	if err != nil {
-		return nil, nil, nil, nil, err
+		return nil, err
+	}
+	limiter, err := redislimit.New(redislimit.Config{Client: client, Observe: auth.Log(nil)})
+	if err != nil {
+		return nil, err
+	}
+	factors, err := redistotp.New(redistotp.Config{Client: client})
+	if err != nil {
+		return nil, err
+	}
+	keys, err := redisapikey.New(redisapikey.Config{Client: client})
+	if err != nil {
+		return nil, err
+	}
+	links, err := redisonetime.New(redisonetime.Config{Client: client})
+	if err != nil {
+		return nil, err
 	}
 	// How far an ending can be trusted there. It is no reason to stop.
 	if err := errors.Join(truth.Ready(context.Background()), sessions.Durable(context.Background())); err != nil {
@@ -165,10 +228,9 @@ func newStores() (store session.Store, list tokens.List, limiter ratelimit.Limit
 	}
 	replica, err := revocation.NewReplica(revocation.ReplicaConfig{Feed: truth, Observe: auth.Log(nil)})
 	if err != nil {
-		return nil, nil, nil, nil, err
+		return nil, err
 	}
-	limiter, err = redislimit.New(redislimit.Config{Client: client, Observe: auth.Log(nil)})
-	return sessions, replica, limiter, func() { _ = replica.Close() }, err
+	return &storage{sessions, replica, limiter, factors, keys, links, func() { _ = replica.Close() }}, nil
 }
 
 // allowOrigin lets the page of one other origin call with a bearer token. Cookies are not allowed across
@@ -183,25 +245,4 @@ func allowOrigin(origin string) middleware.Middleware {
 		AllowedHeaders: []string{"Authorization", "Content-Type"},
 		MaxAge:         600,
 	}).Handler
-}
-
-func showMe(w http.ResponseWriter, r *http.Request) {
-	p, _ := auth.FromContext(r.Context())
-	writeJSON(w, struct {
-		Subject string    `json:"subject"`
-		Roles   []string  `json:"roles"`
-		Expires time.Time `json:"expires"`
-	}{p.Subject, p.Roles, p.Expires})
-}
-
-func showAdmin(w http.ResponseWriter, _ *http.Request) {
-	writeJSON(w, map[string]string{"secret": "the coffee is in the second drawer"})
-}
-
-func writeJSON(w http.ResponseWriter, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	if err := json.MarshalWrite(w, v); err != nil {
-		log.Print("answer not sent: ", err)
-	}
-	_, _ = w.Write([]byte("\n"))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/doorward/doorward/auth"
@@ -22,8 +23,12 @@ type users struct {
 type user struct {
 	hash    string
 	roles   []string
+	factor  bool            // a second factor is asked for
 	numbers session.Numbers // three columns: version, ended_below, except
 }
+
+// may is what the roles may do: competencies, which API keys take a part of.
+var may = map[string][]string{"editor": {"report:read", "report:write"}, "admin": {"report:read"}}
 
 // demoUsers makes two users with fresh passwords, and the text that tells them.
 func demoUsers() (u *users, hint string, err error) {
@@ -38,7 +43,7 @@ func demoUsers() (u *users, hint string, err error) {
 		roles []string
 	}{{"ann", []string{"editor"}}, {"root", []string{"admin"}}} {
 		pw := rand.Text()
-		if err := u.add(d.name, pw, d.roles...); err != nil {
+		if _, err := u.add(context.Background(), d.name, pw, d.roles...); err != nil {
 			return nil, "", err
 		}
 		hint += fmt.Sprintf("  TOKENS=$(curl -s %%[1]s/token/login --json '{\"account\":\"%s\",\"password\":\"%s\"}')\n", d.name, pw)
@@ -47,21 +52,33 @@ func demoUsers() (u *users, hint string, err error) {
 	return u, hint, nil
 }
 
-func (u *users) add(name, pw string, roles ...string) error {
-	hash, err := u.hasher.Hash(context.Background(), pw)
+// add makes a user, if there is none of this name yet.
+func (u *users) add(ctx context.Context, name, pw string, roles ...string) (added bool, err error) {
+	hash, err := u.hasher.Hash(ctx, pw)
 	if err != nil {
-		return err
+		return false, err
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	if u.rows[name] != nil {
+		return false, nil
+	}
 	u.rows[name] = &user{hash: hash, roles: roles, numbers: session.Numbers{Version: 1}}
-	return nil
+	return true, nil
 }
 
-// login proves a user by password. An unknown user costs the same hash and gets the same answer.
+// login proves a user by password. An unknown user costs the same hash and gets the same answer. A hash of an older
+// scheme or cost is replaced, where it still stands.
 func (u *users) login(ctx context.Context, name, pw string) (*auth.Principal, error) {
 	row, _ := u.read(name)
-	if _, err := u.hasher.Verify(ctx, row.hash, pw); err != nil {
+	err := u.hasher.Upgrade(ctx, row.hash, pw, func(_ context.Context, old, fresh string) error {
+		return u.change(name, func(row *user) {
+			if row.hash == old {
+				row.hash = fresh
+			}
+		})
+	})
+	if err != nil {
 		return nil, err
 	}
 	return &auth.Principal{Subject: name, Version: row.numbers.Version, Methods: []string{"pwd"}}, nil
@@ -73,22 +90,37 @@ func (u *users) Load(_ context.Context, _, name string) (session.Subject, error)
 	if !ok {
 		return session.Subject{}, auth.LoginFailed
 	}
-	return session.Subject{Roles: row.roles, Numbers: row.numbers}, nil
+	var competencies []string
+	for _, role := range row.roles {
+		competencies = append(competencies, may[role]...)
+	}
+	slices.Sort(competencies)
+	return session.Subject{Roles: row.roles, Competencies: slices.Compact(competencies), Numbers: row.numbers}, nil
 }
 
 // Raise makes the tokens of a user stale; with end it ends the sessions too, but for one.
 func (u *users) Raise(_ context.Context, _, name string, end bool, except string) (int64, error) {
+	var version int64
+	err := u.change(name, func(row *user) {
+		row.numbers.Version++
+		if end {
+			row.numbers.EndedBelow, row.numbers.Except = row.numbers.Version, except
+		}
+		version = row.numbers.Version
+	})
+	return version, err
+}
+
+// change is an UPDATE of one row.
+func (u *users) change(name string, f func(*user)) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	row := u.rows[name]
 	if row == nil {
-		return 0, auth.LoginFailed
+		return auth.LoginFailed
 	}
-	row.numbers.Version++
-	if end {
-		row.numbers.EndedBelow, row.numbers.Except = row.numbers.Version, except
-	}
-	return row.numbers.Version, nil
+	f(row)
+	return nil
 }
 
 func (u *users) read(name string) (user, bool) {

@@ -153,18 +153,19 @@ func (t *loginTry) succeeded() {
 	auth.LoginSucceeded(t.r.Context()) // for a limit outside of this one
 }
 
-// busy gives everything back as it was taken.
-func (t *loginTry) busy() {
+// undecided gives everything back as it was taken.
+func (t *loginTry) undecided() {
 	t.settle(func(ctx context.Context) error {
 		return errors.Join(t.giveBack(ctx), t.forgiveFailures(ctx, 1))
 	})
-	loginBusy(t.r.Context())
+	undecided(t.r.Context())
 }
 
-// loginBusy is called by WriteError for an error with the code busy.
-func loginBusy(ctx context.Context) {
+// undecided is called by WriteError for an answer that is neither a failure nor a success: the password was not looked
+// at, or it was right and the code is still to come, which is then a try of its own.
+func undecided(ctx context.Context) {
 	if t, _ := ctx.Value(loginTryKey{}).(*loginTry); t != nil {
-		t.busy()
+		t.undecided()
 	}
 }
 

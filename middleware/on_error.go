@@ -32,13 +32,13 @@ func withRenderer(r *http.Request, f renderer) *http.Request {
 // one, otherwise by [auth.WriteProblem]. In the latter case the cause of a status from 500 on goes to
 // slog.Default with the method and the path, escaped and cut; the query and the headers, where secrets
 // are, never do. A nil err is a mistake of the caller and is answered with 500. Behind [RateLimitLogin] an error
-// with the code busy gives the try back.
+// with the code busy or second_factor_required gives the try back.
 func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	if err == nil {
 		err = errors.New("middleware: WriteError was given a nil error")
 	}
-	if auth.CodeOf(err) == auth.Busy {
-		loginBusy(r.Context())
+	if code := auth.CodeOf(err); code == auth.Busy || code == auth.SecondFactorRequired {
+		undecided(r.Context())
 	}
 	if f, _ := r.Context().Value(rendererKey{}).(renderer); f != nil {
 		f(w, withRenderer(r, nil), err) // without f, so that a WriteError in f does not call f again

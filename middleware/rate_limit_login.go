@@ -84,8 +84,9 @@ type Failures interface {
 // One is taken from each budget before the handler, in one step, so that parallel tries gain nothing. What is
 // above is 429 rate_limited. The handler declares a complete login with auth.LoginSucceeded, before it writes;
 // starting a session of package session does. Then the account's budget is made new, the network gets its
-// part back, and the device is remembered. An error with the code busy that the handler answers by
-// [WriteError] gives all parts back: the password was not looked at. Anything else gives nothing back.
+// part back, and the device is remembered. An error that the handler answers by [WriteError] gives all
+// parts back when its code is busy, as the password was not looked at, or second_factor_required, as it was right. Anything
+// else gives nothing back.
 //
 // The body is read, at most 64 KiB of it (413), and the handler reads it again. Of Field it must leave no doubt: a
 // name twice or in another letter case, in the query, or no string is 400; other content types are 415.

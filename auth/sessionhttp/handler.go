@@ -24,13 +24,25 @@ func (h *handler) login(w http.ResponseWriter, r *http.Request) error {
 	var in struct {
 		Account  string `json:"account"`
 		Password string `json:"password"`
+		Code     string `json:"code"`
 	}
 	if err := decode(r, &in); err != nil {
 		return err
 	}
+	if in.Code != "" && h.SecondFactor == nil { // whoever sends one believes that it is asked for
+		return &invalid{map[string]string{"code": "unknown"}}
+	}
 	p, err := h.Login(ctx, in.Account, in.Password)
 	if err != nil {
 		return h.refused(r, err)
+	}
+	if h.SecondFactor != nil && p != nil {
+		if err := h.SecondFactor(ctx, p, in.Code); in.Code == "" && auth.CodeOf(err) == auth.SecondFactorRequired {
+			h.tell(r, "login", string(auth.SecondFactorRequired), nil)
+			return err
+		} else if err != nil {
+			return h.refused(r, err)
+		}
 	}
 	pair, err := h.Sessions.Start(ctx, p, auth.ClientOf(r))
 	if pair == nil {
@@ -74,8 +86,12 @@ func (h *handler) refused(r *http.Request, err error) error {
 	default:
 		err = fmt.Errorf("%w: sessionhttp: Login: %v", auth.LoginFailed, err) // without %w: its headers and fields would tell as well
 	}
-	h.Observe(r.Context(), auth.Event{Name: name, Outcome: outcome, Time: time.Now(), Client: auth.ClientOf(r), Err: err})
+	h.tell(r, name, outcome, err)
 	return err
+}
+
+func (h *handler) tell(r *http.Request, name, outcome string, err error) {
+	h.Observe(r.Context(), auth.Event{Name: name, Outcome: outcome, Time: time.Now(), Client: auth.ClientOf(r), Err: err})
 }
 
 func (h *handler) refresh(w http.ResponseWriter, r *http.Request) error {

@@ -34,6 +34,14 @@ type Config struct {
 	// sql.ErrNoRows, which is a no; so is any other code, since the client must not learn more.
 	Login func(ctx context.Context, account, password string) (*auth.Principal, error)
 
+	// SecondFactor is asked when Login has proven the password, and never before: who does not know it cannot use up a user's
+	// tries at codes. p is what Login returned, code what the client has sent beside the password, "" for nothing.
+	// Nil as an error says that the login is complete; what the code has proven is added to p.Methods, such as "otp" and
+	// "mfa" (RFC 8176). auth.SecondFactorRequired says that the account has a factor and there is no code: the client asks
+	// its user and sends the whole login again. Whether an account has one stands in its own row. Other errors are
+	// answered as Login's are, auth.RateLimited included. Nil: a password alone is a login, and a code is refused.
+	SecondFactor func(ctx context.Context, p *auth.Principal, code string) error
+
 	// Limit bounds the tries at logins. Its Field stays empty, since the member is "account". Where its Observe is
 	// nil it takes the one below.
 	Limit middleware.LoginLimit
@@ -61,7 +69,8 @@ type Config struct {
 
 // New returns the handler of these routes, below the path that it is mounted at with [http.StripPrefix]:
 //
-//	POST   /login          {"account", "password"}: begins a session
+//	POST   /login          {"account", "password"}: begins a session. With SecondFactor also {"code"}; where it lacks, 401
+//	                       second_factor_required, and the same again with the code
 //	POST   /refresh        a new pair for the refresh token. With Bearer: {"refresh_token"}
 //	POST   /logout         ends the session of the refresh token, also when the access token has expired: 204, and again 204.
 //	                       With Bearer: {"refresh_token"}

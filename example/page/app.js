@@ -13,8 +13,12 @@ async function send(method, path, body) {
 }
 
 async function call(method, path, body) {
-  const res = await send(method, path, body);
-  document.querySelector("#answer").textContent = res.status + " " + await res.text();
+  const res = await send(method, path, body), text = await res.text();
+  const answer = text.startsWith("{") ? JSON.parse(text) : {};
+  if (answer.code === "second_factor_required") document.querySelector("#code").hidden = false;
+  document.querySelector("#factor").innerHTML = answer.svg || ""; // made by the server, of its own text alone
+  delete answer.svg;
+  document.querySelector("#answer").textContent = res.status + " " + (text && JSON.stringify(answer, null, 1));
   await list();
 }
 
@@ -36,6 +40,14 @@ document.querySelector("#login").addEventListener("submit", (e) => {
   e.preventDefault();
   call("POST", "auth/login", Object.fromEntries(new FormData(e.target)));
 });
+for (const form of document.querySelectorAll("form[data-post]")) {
+  form.addEventListener("submit", (e) => {
+    e.preventDefault();
+    const data = new FormData(form), body = Object.fromEntries(data);
+    if (data.has("scopes")) body.scopes = data.getAll("scopes");
+    call("POST", form.dataset.post, body);
+  });
+}
 document.addEventListener("click", (e) => {
   if (e.target.dataset.call) call(...e.target.dataset.call.split(" "));
 });

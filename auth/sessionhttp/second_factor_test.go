@@ -1,0 +1,162 @@
+package sessionhttp_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	library "github.com/pquerna/otp/totp"
+
+	"github.com/doorward/doorward/auth"
+	"github.com/doorward/doorward/auth/sessionhttp"
+	"github.com/doorward/doorward/auth/totp"
+	"github.com/doorward/doorward/cookies"
+	"github.com/doorward/doorward/middleware"
+	"github.com/doorward/doorward/ratelimit"
+	"github.com/doorward/doorward/tokens"
+)
+
+// factor is what an application writes, over a real factor of acme/ann. code is what her app shows in its n-th step from now.
+func factor(t *testing.T) (hook func(context.Context, *auth.Principal, string) error, code func(n int) string, recovery []string) {
+	t.Helper()
+	now := time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
+	factors, err := totp.New(totp.Config{Issuer: "App", Store: totp.NewMemory(), AllowUnsealed: true, Now: func() time.Time { return now }})
+	ok(t, err)
+	key, err := factors.Begin(t.Context(), "acme", "ann", "ann@example.com")
+	ok(t, err)
+	code = func(n int) string {
+		text, err := library.GenerateCode(key.Secret(), now.Add(time.Duration(n)*30*time.Second))
+		ok(t, err)
+		return text
+	}
+	codes, err := factors.Confirm(t.Context(), "acme", "ann", code(-1))
+	ok(t, err)
+	return func(ctx context.Context, p *auth.Principal, code string) error {
+		switch {
+		case p.Tenant+"/"+p.Subject != "acme/ann": // a column of the users table
+			return nil
+		case code == "":
+			return auth.SecondFactorRequired
+		}
+		method := "otp"
+		err := factors.Verify(ctx, p.Tenant, p.Subject, code)
+		if auth.CodeOf(err) == auth.ValidationFailed { // not the form of a code
+			method = "recovery"
+			_, err = factors.Recover(ctx, p.Tenant, p.Subject, code)
+		}
+		p.Methods = append(p.Methods, method, "mfa")
+		return err
+	}, code, codes.List()
+}
+
+const annCode = `{"account":"acme/ann","password":"right","code":"`
+
+// ATK-S12, STD-O: the password alone is no session, nor is a wrong code or a used one; the right one is, once.
+func TestSecondFactor_ATK_S12(t *testing.T) {
+	hook, code, recovery := factor(t)
+	w := setup(t, func(c *sessionhttp.Config) {
+		c.SecondFactor = hook
+		c.Limit.PerAccount, c.Limit.PerNetwork = ratelimit.Rate{N: 20, Per: time.Hour}, ratelimit.Rate{N: 100, Per: time.Hour}
+	})
+	c := w.browser()
+	for _, body := range []string{annLogin, annCode + `"}`} {
+		res := c.do("POST", "/login", body)
+		want(t, res, 401, "second_factor_required")
+		if len(res.Result().Cookies()) > 0 || res.Header().Get("X-CSRF-Token") != "" {
+			t.Errorf("got %v", res.Header())
+		}
+	}
+	want(t, c.do("GET", "/session", ""), 401, "credentials_missing")
+	if rows, err := w.sessions.List(t.Context(), "acme", "ann"); err != nil || len(rows) > 0 {
+		t.Errorf("%d sessions, %v", len(rows), err)
+	}
+	// The code is not looked at without the password: it works afterwards.
+	want(t, c.do("POST", "/login", `{"account":"acme/ann","password":"wrong","code":"`+code(0)+`"}`), 401, "login_failed")
+	want(t, c.do("POST", "/login", annCode+code(30)+`"}`), 401, "login_failed")
+	want(t, c.do("POST", "/login", annCode+code(0)+`"}`), 200, "session")
+	want(t, c.do("GET", "/session", ""), 200, `"methods":["pwd","otp","mfa"]`)
+	want(t, w.program().do("POST", "/login", annCode+code(0)+`"}`), 401, "login_failed") // used
+	want(t, w.program().do("POST", "/login", annCode+recovery[0]+`"}`), 200, "access_token")
+	want(t, w.program().do("POST", "/login", annCode+recovery[0]+`"}`), 401, "login_failed")
+	w.program().login("acme/bob") // has no factor
+	told := w.told()
+	if !slices.Contains(told, "login second_factor_required") {
+		t.Errorf("events: %q", told)
+	}
+}
+
+// The first half of a login takes nothing from anybody's budget, a wrong code does, and a complete login makes it new.
+func TestSecondFactor_Limit(t *testing.T) {
+	hook, code, _ := factor(t)
+	w := setup(t, func(c *sessionhttp.Config) {
+		c.SecondFactor = hook
+		c.Limit.PerAccount, c.Limit.PerNetwork = ratelimit.Rate{N: 3, Per: time.Hour}, ratelimit.Rate{N: 6, Per: time.Hour}
+	})
+	c := w.program()
+	for range 10 {
+		want(t, c.do("POST", "/login", annLogin), 401, "second_factor_required")
+	}
+	for n := range 2 {
+		want(t, c.do("POST", "/login", annCode+code(40+n)+`"}`), 401, "login_failed")
+	}
+	want(t, c.do("POST", "/login", annCode+code(0)+`"}`), 200, "access_token")
+	for n := range 3 {
+		want(t, c.do("POST", "/login", annCode+code(40+n)+`"}`), 401, "login_failed")
+	}
+	want(t, c.do("POST", "/login", annCode+code(1)+`"}`), 429, "rate_limited")
+}
+
+// What the hook says beside that is said as Login says it, and only the hook may ask for a code.
+func TestSecondFactor_Answers(t *testing.T) {
+	said := error(nil)
+	w := setup(t, func(c *sessionhttp.Config) {
+		c.SecondFactor = func(context.Context, *auth.Principal, string) error { return said }
+		c.Limit.PerAccount = ratelimit.Rate{N: 100, Per: time.Hour}
+	})
+	for _, c := range []struct {
+		said   error
+		status int
+		code   string
+	}{
+		{auth.SecondFactorRequired, 401, "login_failed"}, // although there was a code
+		{totp.ErrClosed, 429, "rate_limited"},
+		{totp.ErrNone, 401, "login_failed"},
+		{auth.ValidationFailed, 401, "login_failed"},
+		{auth.NotFound, 401, "login_failed"},
+		{errOutage, 503, "store_unavailable"},
+		{errors.New("a panic of the store's driver"), 503, "store_unavailable"},
+	} {
+		said = c.said
+		want(t, w.program().do("POST", "/login", annCode+`123456"}`), c.status, c.code)
+	}
+	said = nil
+	w.users.fail(auth.SecondFactorRequired)
+	want(t, w.program().do("POST", "/login", annLogin), 401, "login_failed")
+
+	without := setup(t)
+	want(t, without.program().do("POST", "/login", annCode+`123456"}`), 422, `"code":"unknown"`)
+}
+
+// A known device is remembered after the code, not after the password.
+func TestSecondFactor_KnownDevice(t *testing.T) {
+	hook, code, _ := factor(t)
+	w := setup(t, func(c *sessionhttp.Config) { c.SecondFactor = hook })
+	config := w.cookies
+	devices, err := middleware.NewDevices(tokens.NewKeyring(tokens.FromSecret([]byte("u8Zq-3bXk9_Lr2Vd5Nf7Hs1Tg4Ym6Pc0Wj-a"))), cookies.Policy{},
+		func(context.Context, string, string) (time.Time, error) { return time.Time{}, nil })
+	ok(t, err)
+	config.Limit.Devices = devices
+	w.Handler, err = sessionhttp.New(config)
+	ok(t, err)
+	c := &client{w: w, cookies: map[string]string{}}
+	want(t, c.do("POST", "/login", annLogin), 401, "second_factor_required")
+	if len(c.cookies) > 0 {
+		t.Errorf("after the password: %v", c.cookies)
+	}
+	want(t, c.do("POST", "/login", annCode+code(0)+`"}`), 200, "session")
+	if len(c.cookies) != 3 { // access, refresh, device
+		t.Errorf("after the code: %v", c.cookies)
+	}
+}

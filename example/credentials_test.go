@@ -1,0 +1,149 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	library "github.com/pquerna/otp/totp"
+)
+
+// An answer is what a route says, in part.
+type answer struct {
+	Secret   string
+	Key, ID  string
+	Link     string
+	Recovery []string `json:"recovery_codes"`
+}
+
+func (b *browser) post(t *testing.T, path, body string, status int, says string) (a answer) {
+	t.Helper()
+	_, text := b.want(t, "POST", path, body, status, says)
+	if strings.HasPrefix(text, "{") {
+		if err := json.Unmarshal([]byte(text), &a); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return a
+}
+
+// code is what the user's phone shows in the n-th step from now. That of the next one is good already, and still is when this
+// one ends meanwhile.
+func code(t *testing.T, secret string, n time.Duration) string {
+	t.Helper()
+	text, err := library.GenerateCode(secret, time.Now().Add(n*30*time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+func withCode(name, code string) string {
+	return `{"account":"` + name + `","password":"password of ` + name + `","code":"` + code + `"}`
+}
+
+// A user enrols a second factor, logs in with it and by a recovery code, and gets at what is dangerous by it alone.
+func TestSecondFactor(t *testing.T) {
+	stores(t, func(t *testing.T) {
+		url := start(t)
+		root, elsewhere := newBrowser(t, url), newBrowser(t, url)
+		for _, b := range []*browser{root, elsewhere} {
+			b.post(t, "/auth/login", withCode("root", ""), 200, "session")
+		}
+		root.post(t, "/admin/shred", "", 401, "step_up_required") // a password alone, however recent
+		root.post(t, "/factor/confirm", `{"code":"123456"}`, 422, "validation_failed")
+		secret := root.post(t, "/factor", "", 200, "otpauth://").Secret
+		root.post(t, "/factor/confirm", `{"code":"000000"}`, 422, "validation_failed")
+		first := code(t, secret, 0)
+		codes := root.post(t, "/factor/confirm", `{"code":"`+first+`"}`, 200, "recovery_codes").Recovery
+		root.post(t, "/factor", "", 422, "validation_failed") // there is one
+		elsewhere.want(t, "GET", "/me", "", 401, "token_revoked")
+
+		// The password is half of it from now on.
+		elsewhere.post(t, "/auth/login", withCode("root", ""), 401, "second_factor_required")
+		elsewhere.want(t, "GET", "/me", "", 401, "")
+		elsewhere.post(t, "/auth/login", withCode("root", first), 401, "login_failed") // used
+		elsewhere.post(t, "/auth/login", withCode("root", code(t, secret, 1)), 200, "session")
+		elsewhere.post(t, "/admin/shred", "", 200, "everything")
+		root.post(t, "/admin/shred", "", 401, "step_up_required") // its own login was without
+
+		// The phone is gone. A recovery code logs in, once, and is no code of the app.
+		root.post(t, "/auth/login", withCode("root", codes[0]), 200, "session")
+		root.post(t, "/admin/shred", "", 401, "step_up_required")
+		elsewhere.post(t, "/auth/login", withCode("root", codes[0]), 401, "login_failed")
+		root.post(t, "/factor/remove", `{"code":"`+codes[1]+`"}`, 204, "")
+		elsewhere.post(t, "/auth/login", withCode("root", ""), 200, "session")
+		elsewhere.post(t, "/admin/shred", "", 401, "step_up_required")
+	})
+}
+
+// A key for a script opens what it was made for, as long as its owner may.
+func TestKeys(t *testing.T) {
+	stores(t, func(t *testing.T) {
+		url := start(t)
+		ann := newBrowser(t, url)
+		ann.want(t, "GET", "/report", "", 401, "credentials_missing")
+		ann.post(t, "/auth/login", annLogin, 200, "session")
+		ann.post(t, "/keys", `{"name":"cron","scopes":["everything"]}`, 403, "competency_missing")
+		ann.post(t, "/keys", `{"name":"cron","scopes":[]}`, 403, "competency_missing")
+		made := ann.post(t, "/keys", `{"name":"cron","scopes":["report:read"]}`, 200, "dwk_")
+		ann.want(t, "GET", "/keys", "", 200, made.ID)
+
+		script := func(path string, status int, says string) {
+			t.Helper()
+			res, text := call{"GET", url + path, "", map[string]string{"X-API-Key": made.Key}}.do(t, http.DefaultClient)
+			want(t, res, text, status, says)
+		}
+		script("/report", 200, "all is well")
+		script("/me", 401, "credentials_missing") // for people
+		script("/auth/sessions", 401, "credentials_missing")
+
+		root := newBrowser(t, url)
+		root.post(t, "/auth/login", withCode("root", ""), 200, "session")
+		root.want(t, "DELETE", "/keys/"+made.ID, "", 404, "not_found")
+		script("/report", 200, "all is well")
+		ann.want(t, "DELETE", "/keys/"+made.ID, "", 204, "")
+		script("/report", 401, "token_invalid")
+	})
+}
+
+// Whoever has the link chooses a password that is good enough, once, and is what the link says.
+func TestInvite(t *testing.T) {
+	stores(t, func(t *testing.T) {
+		origin := start(t)
+		root, guest := newBrowser(t, origin), newBrowser(t, origin)
+		root.post(t, "/auth/login", withCode("root", ""), 200, "session")
+		root.post(t, "/admin/invites", `{"account":"ann","role":"editor"}`, 404, "not_found") // there is one
+		root.post(t, "/admin/invites", `{"account":"eve","role":"owner"}`, 422, "validation_failed")
+		link, err := url.Parse(root.post(t, "/admin/invites", `{"account":"eve","role":"editor"}`, 200, "/invite#token=").Link)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ann := newBrowser(t, origin)
+		ann.post(t, "/auth/login", annLogin, 200, "session")
+		ann.post(t, "/admin/invites", `{"account":"eve","role":"admin"}`, 403, "role_missing")
+
+		guest.want(t, "GET", "/invite", "", 200, "<form")
+		join := func(pw string) (int, string) {
+			form := url.Values{"token": {strings.TrimPrefix(link.Fragment, "token=")}, "password": {pw}, "role": {"admin"}}
+			res, text := call{"POST", origin + "/invite", form.Encode(), map[string]string{"Content-Type": "application/x-www-form-urlencoded", "Origin": origin}}.do(t, &http.Client{
+				CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+			})
+			return res.StatusCode, text
+		}
+		if status, text := join("short"); status != 422 || !strings.Contains(text, "password.too_short") {
+			t.Errorf("got %d %s", status, text)
+		}
+		if status, text := join("a good one, for a guest"); status != 303 {
+			t.Fatalf("got %d %s", status, text)
+		}
+		if status, text := join("a second one, for a thief"); status != 401 {
+			t.Errorf("again: got %d %s", status, text)
+		}
+		guest.post(t, "/auth/login", `{"account":"eve","password":"a good one, for a guest"}`, 200, "session")
+		guest.want(t, "GET", "/me", "", 200, `"roles":["editor"]`)
+	})
+}
