@@ -7,6 +7,7 @@
 package password
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
@@ -227,28 +228,21 @@ func (h *Hasher) Verify(ctx context.Context, hash, password string) (needsRehash
 	if err != nil {
 		return false, fmt.Errorf("%w: %w", auth.LoginFailed, err)
 	}
-	needsRehash, err = h.verify(ctx, hash, pw)
-	if errors.Is(err, auth.LoginFailed) && string(pw) != password {
-		switch _, asItCame := h.verify(ctx, hash, []byte(password)); {
-		case asItCame == nil:
-			return true, nil
-		case !errors.Is(asItCame, auth.LoginFailed): // nothing was compared
-			return false, asItCame
-		}
+	forms := [][]byte{pw}
+	if string(pw) != password {
+		forms = append(forms, []byte(password))
 	}
-	return needsRehash, err
-}
-
-// verify compares the bytes pw with hash.
-func (h *Hasher) verify(ctx context.Context, hash string, pw []byte) (needsRehash bool, err error) {
-	verdict := error(auth.LoginFailed)
 	s, peppered, err := parse(hash, h.maxMemory)
 	if err == nil && peppered != "" {
-		pw, err = h.pepper.reapply(peppered, pw)
+		for i := range forms {
+			if forms[i], err = h.pepper.reapply(peppered, forms[i]); err != nil {
+				break
+			}
+		}
 	}
-	usable := err == nil
-	if !usable {
-		s, verdict = h.dummy(), err
+	verdict := err // of a hash that cannot be used
+	if err != nil {
+		s = h.dummy()
 	}
 
 	slot, err := h.gate.enter(ctx, s.needs())
@@ -256,26 +250,40 @@ func (h *Hasher) verify(ctx context.Context, hash string, pw []byte) (needsRehas
 		return false, err
 	}
 	defer slot.leave()
-
 	h.met.note(s)
-	match := false
+	for i, form := range forms {
+		// A check that is cut short here has compared something: it is a failed one, or a guess would cost no try.
+		if i > 0 && slot.more(ctx, s.needs()) != nil {
+			break
+		}
+		// live.tag is random, so what stands in for an unusable hash fails like any wrong password.
+		match, err := h.match(s, form)
+		if match && verdict == nil {
+			return i > 0 || h.NeedsRehash(hash), nil
+		}
+		if i == 0 {
+			verdict = cmp.Or(verdict, err)
+		}
+		h.level(ctx, slot, s, form)
+	}
+	return false, cmp.Or(verdict, error(auth.LoginFailed))
+}
+
+// match compares with a hash that can be used. An error says why a password that may be right is refused.
+func (h *Hasher) match(s storedHash, pw []byte) (bool, error) {
 	switch s := s.(type) {
 	case argon2Hash:
-		// live.tag is random, so what stands in for an unusable hash fails like any wrong password.
-		match = subtle.ConstantTimeCompare(h.derive(s, pw), s.tag) == 1
+		return subtle.ConstantTimeCompare(h.derive(s, pw), s.tag) == 1, nil
 	case pbkdf2Hash:
-		match = subtle.ConstantTimeCompare(h.stretch(s, pw), s.digest) == 1
+		return subtle.ConstantTimeCompare(h.stretch(s, pw), s.digest) == 1, nil
 	case bcryptHash:
-		match = h.compare(s.crypt(pw)) == nil
-		if usable && s.cuts(pw) && !h.truncate {
-			match, verdict = false, fmt.Errorf("%w: %w", auth.LoginFailed, ErrTooLong)
+		match := h.compare(s.crypt(pw)) == nil
+		if s.cuts(pw) && !h.truncate {
+			return false, fmt.Errorf("%w: %w", auth.LoginFailed, ErrTooLong)
 		}
+		return match, nil
 	}
-	if match {
-		return h.NeedsRehash(hash), nil
-	}
-	h.level(ctx, slot, s, pw)
-	return false, verdict
+	return false, nil
 }
 
 // NeedsRehash says whether hash differs in scheme, version, cost, salt length, tag length or pepper from what

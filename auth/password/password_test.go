@@ -370,3 +370,41 @@ func TestVerify_ContextEnded(t *testing.T) {
 		t.Errorf("Hash: got %v after %d hashes", err, n.Argon2.Load())
 	}
 }
+
+// A guess that is not in NFC is compared twice. One that is cut short between the two has been compared, and is a failed try: as
+// busy it would be given back, and guessing would be free (ATK-L08).
+func TestVerify_NFD_CutShortIsNotBusy(t *testing.T) {
+	h := newHasher(t, cheap)
+	stored := mustHash(t, h, "right")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	n := h.Observe(func(uint32, uint32, uint8) []byte { cancel(); return make([]byte, 32) })
+	if _, err := h.Verify(ctx, stored, "cafe\u0301"); auth.CodeOf(err) != auth.LoginFailed || n.Argon2.Load() != 1 {
+		t.Errorf("after %d hashes: got %v, expected a failed login after one", n.Argon2.Load(), err)
+	}
+	if running, waiting, live, _ := h.Load(); running+waiting > 0 || live > 0 {
+		t.Errorf("left behind: %d running, %d waiting, %d KiB", running, waiting, live)
+	}
+}
+
+// STD-P15: a password in another form costs twice what one in NFC costs, whatever the account.
+func TestVerify_STD_P15_NFD(t *testing.T) {
+	h := newHasher(t, cheap)
+	hashes := map[string]string{"own": mustHash(t, h, "right"), "none": "", "broken": "$argon2id$x", "bcrypt": "$2b$12$bIRGj4QPPoSUMWsJE.4Pk.T1qTpDWz7HhMnuiQhGzGinKPsx/HQdq"}
+	n := h.Observe(func(uint32, uint32, uint8) []byte { return make([]byte, 32) })
+	_, _ = h.Verify(t.Context(), hashes["bcrypt"], "x") // met from now on
+	cost := func(hash, pw string) [2]int64 {
+		argon, crypt := n.Work.Load(), n.Cost.Load()
+		if _, err := h.Verify(t.Context(), hash, pw); auth.CodeOf(err) != auth.LoginFailed {
+			t.Fatal(err)
+		}
+		return [2]int64{n.Work.Load() - argon, n.Cost.Load() - crypt}
+	}
+	want := cost("", "caf\u00e9")
+	want[0], want[1] = 2*want[0], 2*want[1]
+	for name, hash := range hashes {
+		if got := cost(hash, "cafe\u0301"); got != want {
+			t.Errorf("%s: %d, expected %d", name, got, want)
+		}
+	}
+}
