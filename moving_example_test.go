@@ -32,7 +32,7 @@ func Example_moving() {
 
 	// Tokens.
 	legacy, err := tokens.NewLegacy(tokens.LegacyConfig{
-		Secret: secret,
+		Key:    tokens.HS256("old", secret),
 		Issuer: "https://api.example.com", // of the new tokens: a user is the same subject in both
 		Until:  time.Date(2026, 12, 24, 0, 0, 0, 0, time.UTC),
 		Version: func(ctx context.Context, subject string) (int64, error) {

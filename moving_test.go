@@ -143,7 +143,7 @@ answer["PyJWT"]["a number as sub"] = jwt.encode(change(sub=42), given["secret"],
 
 	clock := now
 	legacy, err := tokens.NewLegacy(tokens.LegacyConfig{
-		Secret: []byte(oldSecret), Issuer: newIssuer, Until: now.Add(30 * 24 * time.Hour), Now: func() time.Time { return clock },
+		Key: tokens.HS256("old", []byte(oldSecret)), Issuer: newIssuer, Until: now.Add(30 * 24 * time.Hour), Now: func() time.Time { return clock },
 		Version: func(_ context.Context, subject string) (int64, error) {
 			if subject != "42" {
 				return 0, auth.NotFound

@@ -112,12 +112,24 @@ func (a *app) secondFactor(ctx context.Context, p *auth.Principal, code string) 
 		return auth.SecondFactorRequired
 	}
 	err := a.factors.Verify(ctx, p.Tenant, p.Subject, code)
-	if auth.CodeOf(err) == auth.ValidationFailed { // not the form of a code: a recovery code, when the phone is gone
-		_, err = a.factors.Recover(ctx, p.Tenant, p.Subject, code)
-		p.Methods = append(p.Methods, "mfa")
-		return err
+	if auth.CodeOf(err) == auth.ValidationFailed { // not the form of a code
+		return a.recover(ctx, p, code)
 	}
 	p.Methods = append(p.Methods, "otp", "mfa")
+	return err
+}
+
+// recover takes a recovery code, when the phone is gone. Who has the phone may have its sessions, so they all end, and this one
+// begins at the version of after. A real application mails the user, too.
+func (a *app) recover(ctx context.Context, p *auth.Principal, code string) error {
+	if _, err := a.factors.Recover(ctx, p.Tenant, p.Subject, code); err != nil {
+		return err
+	}
+	if err := a.sessions.EndAll(ctx, p.Tenant, p.Subject); err != nil {
+		return err
+	}
+	now, err := a.users.Load(ctx, p.Tenant, p.Subject)
+	p.Version, p.Methods = now.Version, append(p.Methods, "mfa")
 	return err
 }
 

@@ -45,8 +45,9 @@ func withCode(name, code string) string {
 	return `{"account":"` + name + `","password":"password of ` + name + `","code":"` + code + `"}`
 }
 
-// A user enrols a second factor, logs in with it and by a recovery code, and gets at what is dangerous by it alone.
-func TestSecondFactor(t *testing.T) {
+// A user enrols a second factor, logs in with it and by a recovery code, and gets at what is dangerous by it alone. Other
+// sessions end at each change.
+func TestSecondFactor_STD_O09_ATK_O05(t *testing.T) {
 	stores(t, func(t *testing.T) {
 		url := start(t)
 		root, elsewhere := newBrowser(t, url), newBrowser(t, url)
@@ -73,6 +74,7 @@ func TestSecondFactor(t *testing.T) {
 		// The phone is gone. A recovery code logs in, once, and is no code of the app.
 		root.post(t, "/auth/login", withCode("root", codes[0]), 200, "session")
 		root.post(t, "/admin/shred", "", 401, "step_up_required")
+		elsewhere.want(t, "GET", "/me", "", 401, "token_revoked")
 		elsewhere.post(t, "/auth/login", withCode("root", codes[0]), 401, "login_failed")
 		root.post(t, "/factor/remove", `{"code":"`+codes[1]+`"}`, 204, "")
 		elsewhere.post(t, "/auth/login", withCode("root", ""), 200, "session")

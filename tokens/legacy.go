@@ -1,11 +1,12 @@
 package tokens
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,12 +17,12 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// LegacyConfig is what [NewLegacy] needs. Secret, Issuer, Until and Version are demanded.
+// LegacyConfig is what [NewLegacy] needs. Key, Issuer, Until and Version are demanded.
 type LegacyConfig struct {
-	// Secret is the older system's, the bytes of its text as Python's str.encode() gives them: at least 32 (RFC 7518
-	// section 3.2). A shorter one is guessed offline by whoever has one token; change it there before you move.
-	// Use it for nothing else: the kit's own keys are others.
-	Secret []byte
+	// Key is [HS256] of the older system's secret, under any id: the bytes of its text as Python's str.encode() gives them,
+	// at least 32 (RFC 7518 section 3.2). A shorter one is guessed offline by whoever has one token; change it there
+	// before you move. Use it for nothing else: the kit's own keys are others.
+	Key Key
 
 	// Issuer is that of the new tokens, so that a user is the same subject in both. It is not compared with anything.
 	Issuer string
@@ -50,8 +51,8 @@ type LegacyConfig struct {
 	// It is asked at each request, as the older system did.
 	Version func(ctx context.Context, subject string) (int64, error)
 
-	// Observe is told of a "legacy" token, for each that is accepted, or refused although its signature is good: when nobody
-	// comes with one any more, the adapter can go. auth.Log is ready. It must be quick. nil: nobody is told.
+	// Observe is told of a "legacy" token, for each that is accepted, or refused although its signature is good, also after
+	// Until: when nobody comes with one any more, the adapter can go. auth.Log is ready. It must be quick. nil: nobody is told.
 	Observe func(context.Context, auth.Event)
 
 	Now func() time.Time
@@ -63,7 +64,18 @@ type LegacyConfig struct {
 //
 // They are read as strictly as the kit's own, but for what they do not have. A sub that is a whole number is its digits, for
 // PyJWT before 2.10 wrote such. Times may have a fraction.
+//
+// It is masked however it is printed.
 type Legacy struct{ c LegacyConfig }
+
+// Format masks the adapter under every verb of package fmt.
+func (l *Legacy) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, keyMask) }
+
+// MarshalText masks the adapter in JSON and every other encoding.
+func (l *Legacy) MarshalText() ([]byte, error) { return []byte(keyMask), nil }
+
+// LogValue masks the adapter in package slog.
+func (l *Legacy) LogValue() slog.Value { return slog.StringValue(keyMask) }
 
 // NewLegacy checks c and fills in the defaults. Its errors say what was got and what was expected, and no secret.
 func NewLegacy(c LegacyConfig) (*Legacy, error) {
@@ -76,10 +88,11 @@ func NewLegacy(c LegacyConfig) (*Legacy, error) {
 	if c.Life == 0 {
 		c.Life = maxUnlisted
 	}
-	k := HS256("legacy", c.Secret)
 	switch {
-	case k.problem() != nil:
-		return nil, fmt.Errorf("tokens: LegacyConfig.Secret: %w", k.problem())
+	case c.Key.problem() != nil:
+		return nil, fmt.Errorf("tokens: LegacyConfig.Key: %w", c.Key.problem())
+	case c.Key.k.alg != algHS256 || c.Key.k.root != nil || c.Key.k.windowed():
+		return nil, fmt.Errorf("tokens: LegacyConfig.Key: got another key of %s, expected one of HS256(id, secret)", c.Key.k.alg)
 	case checkName(c.Issuer) != nil:
 		return nil, fmt.Errorf("tokens: LegacyConfig.Issuer: %w", checkName(c.Issuer))
 	case c.Until.IsZero() || c.Until.After(c.Now().Add(366*24*time.Hour)):
@@ -89,12 +102,14 @@ func NewLegacy(c LegacyConfig) (*Legacy, error) {
 	case c.Version == nil:
 		return nil, errors.New("tokens: LegacyConfig.Version: got nil, expected a function that returns the subject's present version")
 	}
-	c.Secret = bytes.Clone(c.Secret)
 	return &Legacy{c}, nil
 }
 
 // Or returns a verifier for a header or a cookie that carries tokens of the older system or of the kit. It looks at the header of the
 // token: one of the older system has no kid, and calls itself JWT or nothing. No token of the kit does.
+//
+// A principal of a cookie that is a legacy token has no session for a CSRF token to belong to, and middleware.RequireCSRF refuses it on
+// unsafe requests. Put CheckOrigin of its CSRF before routes that such cookies must reach until their day.
 func (l *Legacy) Or(other auth.Verifier) auth.Verifier { return legacyOr{l, other} }
 
 type legacyOr struct {
@@ -122,7 +137,7 @@ func (h *header) old() bool {
 // auth.TokenRevoked, and Config.Version's.
 func (l *Legacy) Verify(ctx context.Context, raw string) (*auth.Principal, error) {
 	now := l.c.Now()
-	w, err := l.open(raw, now)
+	w, err := l.open(raw)
 	if err != nil {
 		return nil, err
 	}
@@ -134,7 +149,9 @@ func (l *Legacy) Verify(ctx context.Context, raw string) (*auth.Principal, error
 		sum := sha256.Sum256([]byte(raw))
 		p.TokenID = "legacy-" + b64.EncodeToString(sum[:12])
 	}
-	err = l.current(ctx, p)
+	if err = l.judge(&w, now); err == nil {
+		err = l.current(ctx, p)
+	}
 	if l.c.Observe != nil {
 		e := auth.Event{Name: "legacy", Outcome: "ok", Time: now, Subject: p.Subject, Err: err}
 		if err != nil {
@@ -207,10 +224,7 @@ func (s *digitsOrText) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 }
 
 // open judges the text, cheapest first. No claim is read before the signature has been checked.
-func (l *Legacy) open(raw string, now time.Time) (w legacyWire, err error) {
-	if !now.Before(l.c.Until) {
-		return w, fmt.Errorf("%w: legacy tokens are accepted until %s", ErrExpired, l.c.Until.Format(time.DateOnly))
-	}
+func (l *Legacy) open(raw string) (w legacyWire, err error) {
 	txt, err := split(raw)
 	if err != nil {
 		return w, err
@@ -218,7 +232,7 @@ func (l *Legacy) open(raw string, now time.Time) (w legacyWire, err error) {
 	if txt.header.Algorithm != algHS256 || !txt.header.old() {
 		return w, fmt.Errorf("%w: not the header of a legacy token", ErrMalformed)
 	}
-	if err := methods[algHS256].Verify(txt.signed, txt.signature, l.c.Secret); err != nil {
+	if err := l.c.Key.k.verify(txt.signed, txt.signature, useAccess, l.c.Issuer); err != nil {
 		return w, fmt.Errorf("%w: legacy: %w", ErrSignature, err)
 	}
 	if err := decode(txt.payload, &w); err != nil {
@@ -229,7 +243,7 @@ func (l *Legacy) open(raw string, now time.Time) (w legacyWire, err error) {
 			return w, fmt.Errorf("%w: claims: %w", ErrMalformed, err)
 		}
 	}
-	return w, l.judge(&w, now)
+	return w, nil
 }
 
 func (l *Legacy) judge(w *legacyWire, now time.Time) error {
@@ -239,6 +253,8 @@ func (l *Legacy) judge(w *legacyWire, now time.Time) error {
 	}
 	latest := now.Add(skew)
 	switch {
+	case !now.Before(l.c.Until):
+		return fmt.Errorf("%w: legacy tokens are accepted until %s", ErrExpired, l.c.Until.Format(time.DateOnly))
 	case w.Type == nil && !l.c.AllowMissingType, w.Type != nil && *w.Type != l.c.Type:
 		return fmt.Errorf("%w: not a legacy token of type %q", ErrKind, l.c.Type)
 	case w.Issuer != l.c.OldIssuer:

@@ -2,8 +2,11 @@ package tokens_test
 
 import (
 	"context"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,7 +19,7 @@ import (
 func older(t testing.TB, change ...func(*tokens.LegacyConfig)) *tokens.Legacy {
 	t.Helper()
 	c := tokens.LegacyConfig{
-		Secret: rawKey, Issuer: issuer, Until: noon.Add(30 * 24 * time.Hour), Now: func() time.Time { return noon },
+		Key: tokens.HS256("old", rawKey), Issuer: issuer, Until: noon.Add(30 * 24 * time.Hour), Now: func() time.Time { return noon },
 		Version: func(context.Context, string) (int64, error) { return 3, nil },
 	}
 	for _, f := range change {
@@ -136,14 +139,16 @@ func TestLegacy_Config(t *testing.T) {
 		}
 	}
 	for field, change := range map[string]func(*tokens.LegacyConfig){
-		"Secret":  func(c *tokens.LegacyConfig) { c.Secret = rawKey[:31] },
+		"Key":     func(c *tokens.LegacyConfig) { c.Key = tokens.HS256("old", rawKey[:31]) },
+		"Key ":    func(c *tokens.LegacyConfig) { c.Key = tokens.FromSecret(rawKey) },
+		"Key  ":   func(c *tokens.LegacyConfig) { c.Key = tokens.Key{} },
 		"Issuer":  func(c *tokens.LegacyConfig) { c.Issuer = "" },
 		"Until":   func(c *tokens.LegacyConfig) { c.Until = time.Time{} },
 		"Until ":  func(c *tokens.LegacyConfig) { c.Until = noon.Add(367 * 24 * time.Hour) },
 		"Life":    func(c *tokens.LegacyConfig) { c.Life = 32 * 24 * time.Hour },
 		"Version": func(c *tokens.LegacyConfig) { c.Version = nil },
 	} {
-		c := tokens.LegacyConfig{Secret: rawKey, Issuer: issuer, Until: noon, Now: func() time.Time { return noon }, Version: func(context.Context, string) (int64, error) { return 0, nil }}
+		c := tokens.LegacyConfig{Key: tokens.HS256("old", rawKey), Issuer: issuer, Until: noon, Now: func() time.Time { return noon }, Version: func(context.Context, string) (int64, error) { return 0, nil }}
 		change(&c)
 		if _, err := tokens.NewLegacy(c); err == nil || !strings.Contains(err.Error(), strings.TrimSpace(field)) || strings.Contains(err.Error(), string(rawKey[:8])) {
 			t.Errorf("%s: got %v", field, err)
@@ -189,4 +194,48 @@ func FuzzLegacy(f *testing.F) {
 			t.Fatalf("%q %q: accepted as %+v", header, claims, p)
 		}
 	})
+}
+
+// STD-V07: neither the adapter nor its configuration prints the secret, wherever they stand.
+func TestLegacy_STD_V07_Masked(t *testing.T) {
+	l, tok := older(t), (*tokens.Tokens)(nil)
+	c := tokens.LegacyConfig{Key: tokens.HS256("old", rawKey)}
+	type holder struct {
+		V any
+		v any
+	}
+	for _, v := range []any{l, *l, l.Or(tok), c, &c, holder{l, l}, holder{c, &c}, holder{l.Or(tok), l.Or(tok)}} {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+			text := fmt.Sprintf(verb, v)
+			for _, secret := range []string{string(rawKey[:12]), fmt.Sprintf("%x", rawKey[:12]), strings.Trim(fmt.Sprint(rawKey[:12]), "[]")} {
+				if strings.Contains(strings.ToLower(text), strings.ToLower(secret)) {
+					t.Errorf("%s of %T: %s", verb, v, text)
+				}
+			}
+		}
+		if text, _ := json.Marshal(v); strings.Contains(string(text), string(rawKey[:12])) || strings.Contains(string(text), base64.StdEncoding.EncodeToString(rawKey)) {
+			t.Errorf("JSON of %T: %s", v, text)
+		}
+	}
+}
+
+// Who still comes with such a token is told, also when it is refused, and after the day; who forges one is not.
+func TestLegacy_Observe(t *testing.T) {
+	now, told := noon, []string(nil)
+	l := older(t, func(c *tokens.LegacyConfig) {
+		c.Now = func() time.Time { return now }
+		c.Observe = func(_ context.Context, e auth.Event) { told = append(told, e.Subject+" "+e.Outcome) }
+	})
+	for _, raw := range []string{
+		forge(oldHeader, oldClaims()), forge(oldHeader, oldClaims("type", `"refresh"`)), forge(oldHeader, oldClaims("exp", "1")),
+		forgeWith([]byte(strings.Repeat("x", 40)), oldHeader, oldClaims()), "garbage",
+	} {
+		_, _ = l.Verify(t.Context(), raw)
+	}
+	now = now.Add(31 * 24 * time.Hour)
+	_, _ = l.Verify(t.Context(), forge(oldHeader, oldClaims()))
+	want := []string{"42 ok", "42 token_invalid", "42 token_expired", "42 token_expired"}
+	if !slices.Equal(told, want) {
+		t.Errorf("got %q, expected %q", told, want)
+	}
 }

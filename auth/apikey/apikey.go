@@ -187,19 +187,18 @@ func (k *Keys) Revoke(ctx context.Context, tenant, owner, id string) error {
 	return err
 }
 
-// RevokeAll ends every key of the owner: call it when the owner is disabled or gone, after that is written, so that
-// no new one is made meanwhile. After an error call it again.
+// RevokeAll ends every key that the owner has: call it when the owner is disabled or gone, after that is written. A
+// key whose making was allowed before, and that reaches the store after this, is not among them: what ends that one is
+// [Config].Validate, which is asked whenever a key is used. After an error some may be left; call it again.
 func (k *Keys) RevokeAll(ctx context.Context, tenant, owner string) error {
-	list, err := k.List(ctx, tenant, owner)
-	if err != nil {
-		return err
-	}
-	for _, key := range list {
-		if err := k.Revoke(ctx, tenant, owner, key.ID); err != nil && auth.CodeOf(err) != auth.NotFound {
-			return err
+	list, err := k.c.Store.List(ctx, tenant, owner)
+	err = storeError(err)
+	for _, key := range list { // also after an error: what can be ended is
+		if failed := k.Revoke(ctx, tenant, owner, key.ID); failed != nil && auth.CodeOf(failed) != auth.NotFound {
+			err = errors.Join(err, failed)
 		}
 	}
-	return nil
+	return err
 }
 
 // List returns the owner's keys, the last made first.

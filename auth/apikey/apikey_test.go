@@ -410,3 +410,32 @@ func TestStoreErrors(t *testing.T) {
 	}
 	w.wantTold("key_create ok", "outage key")
 }
+
+// Of two rings of one stem each knows its own.
+func TestOr_PrefixesOfOneStem(t *testing.T) {
+	ring := func(prefix string) (*apikey.Keys, string) {
+		k, err := apikey.New(apikey.Config{Store: apikey.NewMemory(), Issuer: "https://api.example.com", Prefix: prefix})
+		if err != nil {
+			t.Fatal(err)
+		}
+		secret, _, err := k.Create(t.Context(), apikey.Spec{Owner: "ann", Name: "x"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k, secret.Reveal()
+	}
+	acme, one := ring("acme")
+	live, two := ring("acme_live")
+	for _, v := range []auth.Verifier{acme.Or(live), live.Or(acme)} {
+		for _, text := range []string{one, two} {
+			if _, err := v.Verify(t.Context(), text); err != nil {
+				t.Errorf("%.12s: %v", text, err)
+			}
+		}
+	}
+	for _, text := range []string{"", "acme", "acme_", one[1:], one + "x"} {
+		if _, err := acme.Or(nil).Verify(t.Context(), text); auth.CodeOf(err) != auth.TokenInvalid {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}

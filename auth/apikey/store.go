@@ -63,7 +63,7 @@ type Store interface {
 	// Delete removes the owner's key of this id, and says whether there was one. Another owner's is left alone.
 	Delete(ctx context.Context, tenant, owner, id string) (bool, error)
 
-	// List returns the owner's keys, in any order; none is no error.
+	// List returns the owner's keys, in any order; none is no error. Beside an error it returns those that it could read.
 	List(ctx context.Context, tenant, owner string) ([]Key, error)
 }
 

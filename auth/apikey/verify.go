@@ -7,7 +7,6 @@ import (
 	"crypto/subtle"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/doorward/doorward/auth"
@@ -96,7 +95,8 @@ type either struct {
 }
 
 func (e either) Verify(ctx context.Context, credential string) (*auth.Principal, error) {
-	if strings.HasPrefix(credential, e.keys.c.Prefix+"_") {
+	// By its length: of two rings "acme" and "acme_live" each has to know its own.
+	if at := len(credential) - tailLen; at >= 0 && credential[:at] == e.keys.c.Prefix {
 		return e.keys.Verify(ctx, credential)
 	}
 	if e.other == nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/doorward/doorward/auth"
 	"github.com/doorward/doorward/auth/onetime"
+	"github.com/doorward/doorward/cookies"
 	"github.com/doorward/doorward/middleware"
 	"github.com/doorward/doorward/tokens"
 )
@@ -56,8 +57,9 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	var jar cookies.Jar // that of the login
 	mux := http.NewServeMux()
-	mux.Handle("/reset", middleware.OptionalAuth(auth.Bearer(tok))(page))
+	mux.Handle("/reset", middleware.OptionalAuth(auth.Cookie(jar.Access, tok))(page))
 
 	link, err := reset.Issue(context.Background(), "", "ann", struct{}{})
 	if err != nil {

@@ -31,7 +31,8 @@ type Page[T any] struct {
 	Before func(r *http.Request, t Token[T]) error
 
 	// Done does what the token is for, and answers. The token is used up. An error is the answer instead; the
-	// user then needs another link.
+	// user then needs another link. Write only where the state is still what the link was made for (UPDATE ... WHERE hash =
+	// ...): no lock stands between its last reading and this write.
 	Done func(w http.ResponseWriter, r *http.Request, t Token[T]) error
 }
 
@@ -104,7 +105,8 @@ func (k *Kind[T]) post(w http.ResponseWriter, r *http.Request, p Page[T]) error 
 			return err
 		}
 	}
-	if err := k.take(r.Context(), t); err != nil {
+	// Judged anew: Before may have taken its time, and the state may have changed meanwhile.
+	if t, err = k.Redeem(r.Context(), raw); err != nil {
 		return err
 	}
 	return p.Done(w, r, t)

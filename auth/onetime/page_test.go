@@ -151,9 +151,16 @@ func TestPage_ATK_J23_AnotherUser(t *testing.T) {
 	access := func(subject string) string {
 		raw, _, err := w.tokens.Issue(stamp, &auth.Principal{Tenant: "acme", Subject: subject, Session: "s"})
 		ok(t, err)
-		return "Authorization: Bearer " + raw
+		return "Cookie: __Host-access=" + raw // which is what a browser sends with a form
 	}
-	page := middleware.OptionalAuth(auth.Bearer(w.tokens))(resetPage(w))
+	read := func(r *http.Request) (string, error) {
+		c, err := r.Cookie("__Host-access")
+		if err != nil {
+			return "", auth.CredentialsMissing
+		}
+		return c.Value, nil
+	}
+	page := middleware.OptionalAuth(auth.Cookie(read, w.tokens))(resetPage(w))
 	raw := link(w, w.reset, annsMail())
 	if rec := send(page, "POST", "/reset", form(raw, good), access("bob")); rec.Code != 401 || w.users["acme/ann"].hash != "hash-1" {
 		t.Errorf("bob: got %d", rec.Code)
@@ -270,4 +277,25 @@ func FuzzPage(f *testing.F) {
 			t.Fatalf("got %d, redeemed %d", rec.Code, redeemed)
 		}
 	})
+}
+
+// ATK-J23: the state changes while Before looks at the form. The link is dead.
+func TestPage_ATK_J23_WhileBeforeLooks(t *testing.T) {
+	w := setup(t)
+	redeemed := false
+	page, err := w.reset.Page(onetime.Page[mailed]{
+		Title: "Set a new password", Button: "Set it",
+		Before: func(*http.Request, onetime.Token[mailed]) error {
+			w.set("acme/ann", func(u *user) { u.hash = "the owner's new one" })
+			return nil
+		},
+		Done: func(http.ResponseWriter, *http.Request, onetime.Token[mailed]) error {
+			redeemed = true
+			return nil
+		},
+	})
+	ok(t, err)
+	if rec := send(page, "POST", "/reset", form(link(w, w.reset, annsMail()), good)); rec.Code != 401 || redeemed {
+		t.Errorf("got %d %s", rec.Code, rec.Body)
+	}
 }

@@ -3,8 +3,8 @@ package seal
 import "context"
 
 // Bytes is a Sealer in the form that other packages ask for, such as totp.Config.Sealer: bytes, and the parts of a [Place] one by
-// one. Values are those of [Sealer.Seal]. It cannot say that one is stale, and opens it: those who use it seal anew
-// whenever they write, and [Sealer.ResealAll] reaches the rest.
+// one. Values are those of [Sealer.Seal]. It cannot say that one is stale: those who use it seal anew whenever they
+// write, and have a way of their own to the rest, such as totp.Factors.Reseal.
 type Bytes struct{ s *Sealer }
 
 // Bytes returns s in that form.

@@ -30,7 +30,7 @@ const (
 	fernetVersion = 0x80
 	fernetHead    = 1 + 8 + aes.BlockSize                    // version, time, IV
 	fernetLeast   = fernetHead + aes.BlockSize + sha256.Size // padding makes one block of nothing
-	fernetMost    = fernetHead + MaxBytes + sha256.Size      // bytes
+	fernetMost    = fernetLeast + MaxBytes                   // bytes
 	fernetSkew    = 60 * time.Second                         // how far ahead a clock may be, where age counts at all
 )
 
@@ -108,7 +108,7 @@ func (k *fernetKey) decrypt(signed []byte) (string, error) {
 	cipher.NewCBCDecrypter(block, iv).CryptBlocks(plain, body)
 	// PKCS #7 (RFC 5652 section 6.3): n bytes of the value n.
 	n := int(plain[len(plain)-1])
-	if n < 1 || n > aes.BlockSize {
+	if n < 1 || n > aes.BlockSize || len(plain)-n > MaxBytes {
 		return "", ErrOpen
 	}
 	for _, c := range plain[len(plain)-n:] {

@@ -1,6 +1,7 @@
 package seal_test
 
 import (
+	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hmac"
@@ -243,5 +244,18 @@ func TestParseFernetKey_Refused(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 		})
+	}
+}
+
+// The longest text opens, and one byte more does not.
+func TestFernet_Longest(t *testing.T) {
+	for size, want := range map[int]bool{seal.MaxBytes - 1: true, seal.MaxBytes: true, seal.MaxBytes + 1: false} {
+		pad := aes.BlockSize - size%aes.BlockSize
+		padded := append(bytes.Repeat([]byte("x"), size), bytes.Repeat([]byte{byte(pad)}, pad)...)
+		value := makeFernet(t, 0x80, 499162800, padded)
+		text, _, err := fernetSealer(t, at(t, "1985-10-26T01:20:00-07:00"), 0, fernetSecret).Open(totp, value)
+		if want != (err == nil && len(text) == size) {
+			t.Errorf("%d bytes: got %d, %v", size, len(text), err)
+		}
 	}
 }

@@ -327,3 +327,31 @@ func TestMap_STD_V02_STD_V03(t *testing.T) {
 		t.Errorf("nil: got %v, %v", m, err)
 	}
 }
+
+// STD-V03: while there is no current key, nothing counts as under it, or who believes the count removes a key that is still in use.
+func TestReseal_STD_V03_NoCurrentKey(t *testing.T) {
+	ring := newKeyring(t, newKey("old"))
+	keys := &failing{KeySource: ring}
+	s := newSealer(t, seal.Config{Keys: keys})
+	stored := table{"a": ""}
+	stored["a"] = mustSeal(t, s, stored.place("a"), "seed")
+	keys.err = errors.New("the new key is not valid yet")
+	n, err := s.ResealAll(t.Context(), stored.rows(), stored.replace)
+	if n != (seal.Tally{Left: 1}) || err == nil {
+		t.Errorf("got %+v, %v", n, err)
+	}
+	opens(t, s, stored.place("a"), stored["a"], "seed")
+}
+
+// failing has no current key while err is set.
+type failing struct {
+	seal.KeySource
+	err error
+}
+
+func (f *failing) Derive(id, salt, purpose string) (string, []byte, error) {
+	if id == "" && f.err != nil {
+		return "", nil, f.err
+	}
+	return f.KeySource.Derive(id, salt, purpose)
+}

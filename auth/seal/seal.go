@@ -237,7 +237,9 @@ func (s *Sealer) reseal(k kind, name string, at Place, sealed string) (fresh str
 	case err != nil:
 		return "", false, err
 	case !stale:
-		return sealed, false, nil
+		// Where there is no current key open calls nothing stale, and the value must not be counted as current.
+		_, _, err := s.s.key("")
+		return sealed, false, err
 	}
 	fresh, err = s.seal(k, name, at, text)
 	return fresh, err == nil, err

@@ -1,9 +1,14 @@
 package sessionhttp_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
+	"net"
+	"net/http/httptest"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -158,5 +163,52 @@ func TestSecondFactor_KnownDevice(t *testing.T) {
 	want(t, c.do("POST", "/login", annCode+code(0)+`"}`), 200, "session")
 	if len(c.cookies) != 3 { // access, refresh, device
 		t.Errorf("after the code: %v", c.cookies)
+	}
+}
+
+// ATK-O04: a code is a JSON string and nothing else, and what has not the form of one uses none up.
+func TestSecondFactor_ATK_O04_JSON(t *testing.T) {
+	hook, code, _ := factor(t)
+	w := setup(t, func(c *sessionhttp.Config) {
+		c.SecondFactor = hook
+		c.Limit.PerAccount, c.Limit.PerNetwork = ratelimit.Rate{N: 100, Per: time.Hour}, ratelimit.Rate{N: 100, Per: time.Hour}
+	})
+	c := w.program()
+	for _, body := range []string{"123456", "[\"123456\"]", "{}", "true", "1e5"} {
+		want(t, c.do("POST", "/login", `{"account":"acme/ann","password":"right","code":`+body+`}`), 422, `"code":"wrong type"`)
+	}
+	want(t, c.do("POST", "/login", `{"account":"acme/ann","password":"right","code":"`+code(0)+`","code":"`+code(1)+`"}`), 400, "request_malformed")
+	for range 10 { // more than would close the factor
+		want(t, c.do("POST", "/login", annCode+"\u0661\u0662\u0663\u0664\u0665\u0666\"}"), 401, "login_failed")
+		want(t, c.do("POST", "/login", annCode+"12345\"}"), 401, "login_failed")
+	}
+	want(t, c.do("POST", "/login", annCode+code(0)[:3]+" "+code(0)[3:]+`"}`), 200, "access_token")
+}
+
+// ATK-L09: a long, a deep and a slow body are refused before the password is looked at.
+func TestLogin_ATK_L09_Bodies(t *testing.T) {
+	w := setup(t)
+	c := w.program()
+	for body, status := range map[string]int{
+		`{"account":"acme/ann","password":"` + strings.Repeat("x", 1<<20) + `"}`:                                      413,
+		`{"account":"acme/ann","password":"right","x":` + strings.Repeat("[", 5000) + strings.Repeat("]", 5000) + `}`: 422,
+		strings.Repeat(`{"account":`, 1400): 400,
+	} {
+		if res := c.do("POST", "/login", body); res.Code != status {
+			t.Errorf("%.40s: got %d, expected %d", body, res.Code, status)
+		}
+	}
+	s := httptest.NewUnstartedServer(w)
+	s.Config.ReadTimeout = 300 * time.Millisecond
+	s.Start()
+	defer s.Close()
+	conn, err := net.Dial("tcp", s.Listener.Addr().String())
+	ok(t, err)
+	defer conn.Close()
+	_, err = io.WriteString(conn, "POST /token/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{\"account\":")
+	ok(t, err)
+	answer, _ := io.ReadAll(conn) // until the server has had enough
+	if bytes.Contains(answer, []byte(" 200 ")) || w.users.reached() > 0 {
+		t.Errorf("%d times at the password; got %s", w.users.reached(), answer)
 	}
 }

@@ -196,6 +196,33 @@ func (f *Factors) Reset(ctx context.Context, tenant, subject string) error {
 	return f.tell(ctx, "totp_reset", tenant, subject, err)
 }
 
+// Reseal seals the user's record anew, under the key that is the [Sealer]'s current one: for a job over all users that runs before
+// an older key is removed, since nothing else reaches those who do not log in. A user who has neither a factor nor an enrolment gets
+// [ErrNone]; any other error says that this record is not done, and would be lost with the key.
+func (f *Factors) Reseal(ctx context.Context, tenant, subject string) error {
+	if subject == "" {
+		return errors.New("totp: got an empty subject")
+	}
+	found := false
+	err := f.c.Store.Update(ctx, tenant, subject, func(old []byte) ([]byte, error) {
+		if found = len(old) > 0; !found {
+			return old, nil
+		}
+		plain, err := f.open(ctx, tenant, subject, old)
+		if err != nil {
+			return nil, err
+		}
+		return f.seal(ctx, tenant, subject, plain)
+	})
+	switch {
+	case err == nil && !found:
+		return ErrNone
+	case err != nil && auth.CodeOf(err) != auth.StoreUnavailable:
+		return fmt.Errorf("%w: totp: %w", auth.StoreUnavailable, err)
+	}
+	return err
+}
+
 // A Status is what a settings page shows. It holds no secret. Times that do not apply are zero.
 type Status struct {
 	Active        bool

@@ -375,3 +375,36 @@ func TestVerify_DigitsAndAlgorithms(t *testing.T) {
 		}
 	}
 }
+
+// STD-V03: a record is brought under the current key without its user, and one that cannot be is told.
+func TestReseal_STD_V03(t *testing.T) {
+	k := newKit(t)
+	ok := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	key, err := k.Begin(t.Context(), tenant, subject, account)
+	ok(err)
+	_, err = k.Confirm(t.Context(), tenant, subject, k.code(key, 0))
+	ok(err)
+	before := k.store.dump()
+	ok(k.Reseal(t.Context(), tenant, subject))
+	if k.store.dump() == before {
+		t.Error("nothing was written")
+	}
+	k.pass(time.Minute)
+	ok(k.Verify(t.Context(), tenant, subject, k.code(key, 0)))
+	if err := k.Reseal(t.Context(), tenant, "bob"); !errors.Is(err, totp.ErrNone) {
+		t.Errorf("nobody: %v", err)
+	}
+	if err := k.Reseal(t.Context(), tenant, ""); err == nil {
+		t.Error("an empty subject")
+	}
+	other, err := totp.New(totp.Config{Issuer: "Example", Store: k.store, Sealer: newAEAD()})
+	ok(err)
+	if err := other.Reseal(t.Context(), tenant, subject); auth.CodeOf(err) != auth.StoreUnavailable {
+		t.Errorf("another key: %v", err)
+	}
+}

@@ -8,7 +8,7 @@
 // Redis 7.0 or newer, single, behind Sentinel, or Cluster. All keys of a prefix are in one slot. The smallest
 // ACL for the default prefix:
 //
-//	~{dw}:k:* ~{dw}:K:* -@all +eval +evalsha +exists +hget +hmget +hset +del +zadd +zrem +zcard +zrange +zremrangebyscore +pexpireat
+//	~{dw}:k:* ~{dw}:K:* -@all +eval +evalsha +exists +hget +hmget +hset +del +zadd +zrem +zcount +zrange +zremrangebyscore +pexpire +pexpireat +time
 //
 // A key is looked for where it was written, never on a replica, and each is one round trip; List takes two. Revoking
 // and rotating work over maxmemory, making a key does not.
@@ -21,6 +21,7 @@ package redisapikey
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"fmt"
 	"time"
@@ -109,10 +110,10 @@ func (s *Store) Touch(ctx context.Context, id string, at time.Time) error {
 
 // Delete implements [apikey.Store].
 func (s *Store) Delete(ctx context.Context, tenant, owner, id string) (bool, error) {
-	return s.decide(ctx, deleteScript, []string{s.key(id), s.index(tenant, owner)}, id, tenant, owner)
+	return s.decide(ctx, deleteScript, []string{s.key(id), s.index(tenant, owner)}, id, tenant, owner, rand.Text())
 }
 
-// List implements [apikey.Store].
+// List implements [apikey.Store]. A row that cannot be read is an error beside the others.
 func (s *Store) List(ctx context.Context, tenant, owner string) ([]apikey.Key, error) {
 	ids, err := s.run(ctx, idsScript, []string{s.index(tenant, owner)})
 	if err != nil || len(ids) == 0 {
@@ -133,20 +134,23 @@ func (s *Store) List(ctx context.Context, tenant, owner string) ([]apikey.Key, e
 	if len(rows) != len(ids)*fields {
 		return nil, unreadable("a script replied %d values for %d keys", len(rows), len(ids))
 	}
-	var list []apikey.Key
+	var (
+		list []apikey.Key
+		bad  error
+	)
 	for i := range ids {
 		r, found, err := decode(ids[i].(string), rows[i*fields:(i+1)*fields])
 		switch {
 		case err != nil:
-			return nil, err
+			bad = err
 		case !found: // expired or deleted since
 		case r.Tenant != tenant || r.Owner != owner:
-			return nil, unreadable("the index of an owner names another's key")
+			bad = unreadable("the index of an owner names another's key")
 		default:
 			list = append(list, r.Key)
 		}
 	}
-	return list, nil
+	return list, bad
 }
 
 var errNone = fmt.Errorf("%w: redisapikey: no such key", auth.NotFound)

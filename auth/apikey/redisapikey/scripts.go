@@ -4,7 +4,8 @@ import "github.com/redis/go-redis/v9"
 
 // The format, for every release that shares it. A change ships readers before writers, or a new prefix.
 //
-//	{dw}:k:id     hash        a key; see the names in row.go. It expires with the key
+//	{dw}:k:id     hash        a key; see the names in row.go. It expires with the key. For a minute after a key was revoked: gone, the
+//	                          id of that call, so that neither it nor the making of the key, sent again, finds nothing there
 //	{dw}:K:owner  sorted set  ids of an owner's keys by when they expire; owner is a hash of tenant and subject
 //
 // Every script declares its keys. None has the flag no-writes, so that a replica (READONLY) and a master without
@@ -13,7 +14,8 @@ import "github.com/redis/go-redis/v9"
 // A call may be sent twice, since go-redis repeats one whose answer was lost: a script that meets its own work
 // answers as it did.
 
-// KEYS: key, index. ARGV: id, most, now, expires, proofs, then the fields.
+// KEYS: key, index. ARGV: id, most, now, expires, proofs, then the fields. What is over by both clocks leaves the index: a node whose
+// clock is ahead must not hide keys that still work.
 var createScript = redis.NewScript(`#!lua
 local call = redis.call
 if call('EXISTS', KEYS[1]) == 1 then
@@ -22,8 +24,10 @@ if call('EXISTS', KEYS[1]) == 1 then
 	end
 	return {'taken'}
 end
-call('ZREMRANGEBYSCORE', KEYS[2], '-inf', ARGV[3])
-if call('ZCARD', KEYS[2]) >= tonumber(ARGV[2]) then
+local t = call('TIME')
+local now = math.min(tonumber(ARGV[3]), t[1] * 1000 + math.floor(t[2] / 1000))
+call('ZREMRANGEBYSCORE', KEYS[2], '-inf', string.format('%.0f', now))
+if call('ZCOUNT', KEYS[2], '(' .. ARGV[3], '+inf') >= tonumber(ARGV[2]) then
 	return {0}
 end
 call('HSET', KEYS[1], unpack(ARGV, 6))
@@ -70,7 +74,7 @@ return {1}
 // KEYS: key. ARGV: at.
 var touchScript = redis.NewScript(`#!lua flags=allow-oom
 local call = redis.call
-if call('EXISTS', KEYS[1]) == 0 then
+if not call('HGET', KEYS[1], 'proofs') then
 	return {0}
 end
 local used = call('HGET', KEYS[1], 'used')
@@ -81,14 +85,20 @@ call('HSET', KEYS[1], 'used', ARGV[1])
 return {1}
 `)
 
-// KEYS: key, index. ARGV: id, tenant, owner.
+// KEYS: key, index. ARGV: id, tenant, owner, id of the call.
 var deleteScript = redis.NewScript(`#!lua flags=allow-oom
 local call = redis.call
+local gone = call('HGET', KEYS[1], 'gone')
+if gone then
+	return {gone == ARGV[4] and 1 or 0}
+end
 local whose = call('HMGET', KEYS[1], 'tenant', 'owner')
 if whose[1] ~= ARGV[2] or whose[2] ~= ARGV[3] then
 	return {0}
 end
 call('DEL', KEYS[1])
+call('HSET', KEYS[1], 'gone', ARGV[4])
+call('PEXPIRE', KEYS[1], '60000')
 call('ZREM', KEYS[2], ARGV[1])
 return {1}
 `)

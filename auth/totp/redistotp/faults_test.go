@@ -18,7 +18,10 @@ import (
 )
 
 // right is ann's code: RFC 6238 appendix B, the last six digits.
-const right = "081804"
+const (
+	right = "081804"
+	next  = "050471" // of the step after it
+)
 
 // enrolled returns factors over the store, ann's among them.
 func enrolled(t testing.TB, s totp.Store) *totp.Factors {
@@ -107,7 +110,7 @@ func TestLostAnswers_ATK_O01(t *testing.T) {
 		return server.Do("GET", key).(string)
 	}
 	// lost makes the call while answers to the write are swallowed, until Redis has done it.
-	lost := func(name string, call func(totp.Store) error) error {
+	lost := func(name string, call func(totp.Store) error, meanwhile ...func()) error {
 		t.Helper()
 		before, reached := held(), make(chan struct{})
 		var once sync.Once
@@ -129,6 +132,9 @@ func TestLostAnswers_ATK_O01(t *testing.T) {
 			}
 			return nil
 		})
+		for _, f := range meanwhile {
+			f()
+		}
 		proxy.Heal()
 		<-answered
 		return err
@@ -145,6 +151,24 @@ func TestLostAnswers_ATK_O01(t *testing.T) {
 	}
 	if err := f.Verify(t.Context(), "acme", "ann", right); !errors.Is(err, totp.ErrWrong) {
 		t.Errorf("the code again: got %v, expected ErrWrong", err)
+	}
+	direct := with(open(t, server.Client()))
+	// And somebody else has written before it asks again.
+	var fresh totp.RecoveryCodes
+	if err := lost("Regenerate", func(s totp.Store) (err error) {
+		fresh, err = with(s).Regenerate(t.Context(), "acme", "ann", next)
+		return err
+	}, func() {
+		for range 3 {
+			if err := direct.Verify(t.Context(), "acme", "ann", "000000"); !errors.Is(err, totp.ErrWrong) {
+				t.Errorf("a wrong code: %v", err)
+			}
+		}
+	}); err != nil {
+		t.Errorf("Regenerate, and three wrong codes: %v", err)
+	}
+	if _, err := f.Recover(t.Context(), "acme", "ann", fresh.List()[0]); err != nil {
+		t.Errorf("a code of the new set: %v", err)
 	}
 	if err := lost("Reset", func(s totp.Store) error { return with(s).Reset(t.Context(), "acme", "ann") }); err != nil {
 		t.Errorf("Reset: %v", err)
@@ -179,7 +203,7 @@ func TestGarbage_ATK_D07(t *testing.T) {
 		"a list":            {"RPUSH", key, "a"},
 		"short":             {"SET", key, "1"},
 		"a text":            {"SET", key, strings.Repeat("x", 100)},
-		"JSON of no record": {"SET", key, strings.Repeat("A", 26) + "{}"},
+		"JSON of no record": {"SET", key, strings.Repeat("A", 26) + ",:{}"},
 		"a number":          {"SET", key, "12345678901234567890123456789"},
 	} {
 		server.Do("DEL", key)

@@ -20,6 +20,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -76,10 +77,8 @@ func (s *Store) Update(ctx context.Context, tenant, subject string, change func(
 		return err
 	}
 	for range tries {
-		version, record := "", ""
-		if value != "" {
-			version, record = value[:versionChars], value[versionChars:]
-		}
+		head, record, _ := strings.Cut(value, ":")
+		version := head[:min(len(head), versionChars)]
 		var old []byte
 		if record != "" {
 			old = []byte(record)
@@ -109,14 +108,14 @@ func (s *Store) run(ctx context.Context, script *redis.Script, key string, args 
 		return true, "", nil
 	}
 	value, ok := reply[0].(string)
-	if !ok || len(reply) != 1 || value != "" && len(value) < versionChars {
+	if !ok || len(reply) != 1 || value != "" && strings.IndexByte(value, ':') < versionChars {
 		return false, "", fmt.Errorf("%w: redistotp: what is under a record's key is no record", auth.StoreUnavailable)
 	}
 	return false, value, nil
 }
 
-// A key holds a version and a record behind it. The version alone stands for a minute where a record was removed, so
-// that a client which sends the removal again finds its own.
+// A key holds the last four versions, the present one first, as v,v,v,v, then a colon and the record. The versions alone stand for a
+// minute where a record was removed. So a client that sends its change again finds its own, also where others have written since.
 //
 // The shebang without flags makes Redis refuse where it could not write: on a replica, over maxmemory, and with
 // too few replicas for min-replicas-to-write. A reader must not judge by a copy that is behind either.
@@ -127,15 +126,17 @@ return {redis.call('GET', KEYS[1]) or ''}
 // swapScript writes if the version is still the one known. ARGV: that one, the new one, the record or nothing.
 var swapScript = redis.NewScript(`#!lua
 local value = redis.call('GET', KEYS[1]) or ''
-local version = string.sub(value, 1, 26)
-if version == ARGV[2] then
+local versions = string.match(value, '^[^:]*')
+if string.find(versions, ARGV[2], 1, true) then
 	return {}
-elseif version ~= ARGV[1] then
+elseif string.sub(versions, 1, 26) ~= ARGV[1] then
 	return {value}
-elseif ARGV[3] == '' then
-	redis.call('SET', KEYS[1], ARGV[2], 'EX', '60')
+end
+local head = ARGV[2] .. ',' .. string.sub(versions, 1, 80) .. ':'
+if ARGV[3] == '' then
+	redis.call('SET', KEYS[1], head, 'EX', '60')
 else
-	redis.call('SET', KEYS[1], ARGV[2] .. ARGV[3])
+	redis.call('SET', KEYS[1], head .. ARGV[3])
 end
 return {}
 `)
