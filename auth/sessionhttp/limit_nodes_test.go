@@ -1,15 +1,11 @@
 package sessionhttp_test
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,6 +18,7 @@ import (
 	"github.com/doorward/doorward/auth"
 	"github.com/doorward/doorward/auth/session"
 	"github.com/doorward/doorward/auth/sessionhttp"
+	"github.com/doorward/doorward/internal/nodetest"
 	"github.com/doorward/doorward/internal/redistest"
 	"github.com/doorward/doorward/middleware"
 	"github.com/doorward/doorward/ratelimit/redislimit"
@@ -29,19 +26,10 @@ import (
 	"github.com/doorward/doorward/tokens"
 )
 
-// nodeRedis makes the test binary a node that keeps its limits in this Redis.
+// nodeRedis is where a node keeps its limits.
 const nodeRedis = "DOORWARD_TEST_NODE_REDIS"
 
-func TestMain(m *testing.M) {
-	if addr := os.Getenv(nodeRedis); addr != "" {
-		if err := serveLogins(addr); err != nil {
-			_, _ = fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		return
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { nodetest.Main(m, serveLogins) }
 
 // counts is what a node tells of itself.
 type counts struct {
@@ -49,9 +37,9 @@ type counts struct {
 	Told   map[string]int // events, by name and outcome
 }
 
-// serveLogins is a node, until its standard input ends. A check of a password lasts until the node is told to go on:
+// serveLogins is a node. A check of a password lasts until the node is told to go on:
 // all other tries come while it does.
-func serveLogins(addr string) error {
+func serveLogins() (http.Handler, error) {
 	var mu sync.Mutex
 	seen := counts{Told: map[string]int{}}
 	observe := func(_ context.Context, e auth.Event) {
@@ -61,9 +49,9 @@ func serveLogins(addr string) error {
 	}
 	logging.Disable() // that Redis is down is meant
 	// So long that a busy machine is no outage.
-	limiter, err := redislimit.New(redislimit.Config{Client: redis.NewClient(&redis.Options{Addr: addr}), Timeout: 10 * time.Second, Observe: observe})
+	limiter, err := redislimit.New(redislimit.Config{Client: redis.NewClient(&redis.Options{Addr: os.Getenv(nodeRedis)}), Timeout: 10 * time.Second, Observe: observe})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	store := session.NewMemory(revocation.NewMemory())
 	tok, err := tokens.New(tokens.Config{
@@ -71,11 +59,11 @@ func serveLogins(addr string) error {
 		Issuer: origin, Audience: "app", List: store.Revocations(),
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	sessions, err := session.New(session.Config{Store: store, Tokens: tok, Subjects: &users{}})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var held sync.RWMutex
 	held.Lock()
@@ -91,7 +79,7 @@ func serveLogins(addr string) error {
 		},
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/auth/", http.StripPrefix("/auth", handler))
@@ -102,16 +90,7 @@ func serveLogins(addr string) error {
 	})
 	mux.HandleFunc("POST /on", func(http.ResponseWriter, *http.Request) { held.Unlock() })
 	mux.HandleFunc("POST /hold", func(http.ResponseWriter, *http.Request) { held.Lock() })
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	fmt.Println(l.Addr())
-	go func() {
-		_, _ = io.Copy(io.Discard, os.Stdin)
-		os.Exit(0)
-	}()
-	return http.Serve(l, mux)
+	return mux, nil
 }
 
 // A node is a process of its own, the test binary once more.
@@ -123,23 +102,7 @@ type node struct {
 
 func startNode(t *testing.T, s *redistest.Server) *node {
 	t.Helper()
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), nodeRedis+"="+s.Addr())
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe() // it ends with this process, however that ends
-	ok(t, err)
-	out, err := cmd.StdoutPipe()
-	ok(t, err)
-	ok(t, cmd.Start())
-	t.Cleanup(func() {
-		_ = in.Close()
-		_ = cmd.Wait()
-	})
-	addr, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		t.Fatalf("the node says nothing: %v", err)
-	}
-	return &node{t, "http://" + strings.TrimSpace(addr), &http.Client{Transport: &http.Transport{}}}
+	return &node{t, nodetest.Start(t, nodeRedis+"="+s.Addr()), &http.Client{Transport: &http.Transport{}}}
 }
 
 func (n *node) counts() (c counts) {

@@ -1,17 +1,12 @@
 package redistotp_test
 
 import (
-	"bufio"
 	"encoding/json"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
-	"os/exec"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -22,24 +17,16 @@ import (
 	"github.com/doorward/doorward/auth"
 	"github.com/doorward/doorward/auth/totp"
 	"github.com/doorward/doorward/auth/totp/redistotp"
+	"github.com/doorward/doorward/internal/nodetest"
 	"github.com/doorward/doorward/internal/redistest"
 )
 
 const (
-	nodeRedis = "DOORWARD_TEST_NODE_REDIS" // makes the test binary a node over this Redis
+	nodeRedis = "DOORWARD_TEST_NODE_REDIS" // the Redis of a node
 	nodeClock = "DOORWARD_TEST_NODE_CLOCK" // what its clock says, in seconds since 1970
 )
 
-func TestMain(m *testing.M) {
-	if addr := os.Getenv(nodeRedis); addr != "" {
-		if err := serve(addr, os.Getenv(nodeClock)); err != nil {
-			_, _ = fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		return
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { nodetest.Main(m, serve) }
 
 // nodeFactors is what a process has.
 func nodeFactors(client redis.UniversalClient, at int64) (*totp.Factors, error) {
@@ -56,32 +43,23 @@ type reply struct {
 	Err  string
 }
 
-// serve is a node: it does what the path says with the user and the code of the form, until its standard input ends.
-func serve(addr, clock string) error {
-	at, err := strconv.ParseInt(clock, 10, 64)
+// serve does what the path says with the user and the code of the form.
+func serve() (http.Handler, error) {
+	at, err := strconv.ParseInt(os.Getenv(nodeClock), 10, 64)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	f, err := nodeFactors(redis.NewClient(&redis.Options{Addr: addr}), at)
+	f, err := nodeFactors(redis.NewClient(&redis.Options{Addr: os.Getenv(nodeRedis)}), at)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	fmt.Println(l.Addr())
-	go func() {
-		_, _ = io.Copy(io.Discard, os.Stdin)
-		os.Exit(0)
-	}()
-	return http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var a reply
 		if err := do(r, f, r.FormValue("user"), r.FormValue("code")); err != nil {
 			a = reply{auth.CodeOf(err), err.Error()}
 		}
 		_ = json.NewEncoder(w).Encode(a)
-	}))
+	}), nil
 }
 
 func do(r *http.Request, f *totp.Factors, user, code string) (err error) {
@@ -107,29 +85,8 @@ type node struct {
 
 func startNode(t *testing.T, s *redistest.Server, at int64) *node {
 	t.Helper()
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), nodeRedis+"="+s.Addr(), nodeClock+"="+fmt.Sprint(at))
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe() // it ends with this process, however that ends
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = in.Close()
-		_ = cmd.Wait()
-	})
-	addr, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		t.Fatalf("the node says nothing: %v", err)
-	}
-	return &node{t, "http://" + strings.TrimSpace(addr) + "/", &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 32}}}
+	url := nodetest.Start(t, nodeRedis+"="+s.Addr(), nodeClock+"="+fmt.Sprint(at))
+	return &node{t, url + "/", &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 32}}}
 }
 
 func (n *node) ask(what, user, code string) (a reply) {
