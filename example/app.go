@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"net/http"
@@ -103,9 +104,19 @@ func (a *app) report(_ *http.Request, p *auth.Principal) (any, error) {
 	return map[string]any{"report": "all is well", "for": p.Subject}, nil
 }
 
-// secondFactor is asked at each login, after the password. That a user has a factor stands in the users table.
+// secondFactor is asked at each login, after the password. Whether a user has a factor stands in the users table, and never
+// follows from what a store of factors has or has lost, but for the moment in which one comes or goes.
 func (a *app) secondFactor(ctx context.Context, p *auth.Principal, code string) error {
-	if row, _ := a.users.read(p.Subject); !row.factor {
+	row, ok := a.users.read(p.Subject)
+	switch {
+	case !ok:
+		return auth.LoginFailed
+	case row.factor == changing:
+		status, err := a.factors.Status(ctx, p.Tenant, p.Subject)
+		if err != nil || !status.Active {
+			return err
+		}
+	case row.factor == "":
 		return nil
 	}
 	if code == "" {
@@ -120,7 +131,8 @@ func (a *app) secondFactor(ctx context.Context, p *auth.Principal, code string) 
 }
 
 // recover takes a recovery code, when the phone is gone. Who has the phone may have its sessions, so they all end, and this one
-// begins at the version of after. A real application mails the user, too.
+// begins at the version of after, if that is this step's own: a login that somebody has ended meanwhile stays dead. A real
+// application mails the user too, and shows him his API keys, which go on.
 func (a *app) recover(ctx context.Context, p *auth.Principal, code string) error {
 	if _, err := a.factors.Recover(ctx, p.Tenant, p.Subject, code); err != nil {
 		return err
@@ -129,6 +141,9 @@ func (a *app) recover(ctx context.Context, p *auth.Principal, code string) error
 		return err
 	}
 	now, err := a.users.Load(ctx, p.Tenant, p.Subject)
+	if err == nil && now.Version != p.Version+1 {
+		err = auth.LoginFailed
+	}
 	p.Version, p.Methods = now.Version, append(p.Methods, "mfa")
 	return err
 }
@@ -151,23 +166,18 @@ func (a *app) confirm(r *http.Request, p *auth.Principal) (any, error) {
 	if err := read(r, &in); err != nil {
 		return nil, err
 	}
+	if err := a.users.setFactor(p.Subject, changing); err != nil {
+		return nil, err
+	}
 	codes, err := a.factors.Confirm(r.Context(), p.Tenant, p.Subject, in.Code)
 	if err != nil {
 		return nil, err
 	}
-	if err := a.users.change(p.Subject, func(row *user) { row.factor = true }); err != nil {
-		return nil, err
+	// The codes are shown in any case, since it is for this once.
+	if err := errors.Join(a.users.setFactor(p.Subject, active), a.sessions.EndOthers(r.Context(), p.Tenant, p.Subject, p.Session)); err != nil {
+		log.Print("after an enrolment: ", err)
 	}
-	a.endOthers(r, p)
 	return map[string][]string{"recovery_codes": codes.List()}, nil
-}
-
-// endOthers ends where else p is logged in, after a change of how that is done. The change stands in any case, and its answer
-// is shown once.
-func (a *app) endOthers(r *http.Request, p *auth.Principal) {
-	if err := a.sessions.EndOthers(r.Context(), p.Tenant, p.Subject, p.Session); err != nil {
-		log.Print("other sessions: ", err)
-	}
 }
 
 // remove takes a code of the factor that goes.
@@ -178,21 +188,26 @@ func (a *app) remove(r *http.Request, p *auth.Principal) (any, error) {
 	if err := read(r, &in); err != nil {
 		return nil, err
 	}
+	if err := a.users.setFactor(p.Subject, changing); err != nil {
+		return nil, err
+	}
 	if err := a.factors.Remove(r.Context(), p.Tenant, p.Subject, in.Code); err != nil {
+		return nil, err // the factor is there, and asked for, as its store says so
+	}
+	if err := a.users.setFactor(p.Subject, ""); err != nil {
 		return nil, err
 	}
-	if err := a.users.change(p.Subject, func(row *user) { row.factor = false }); err != nil {
-		return nil, err
-	}
-	a.endOthers(r, p)
-	return nil, nil
+	return nil, a.sessions.EndOthers(r.Context(), p.Tenant, p.Subject, p.Session)
 }
 
 // mayStill is asked whenever a key is used: it can no more than its owner can by now.
 func (a *app) mayStill(ctx context.Context, p *auth.Principal) error {
 	owner, err := a.users.Load(ctx, p.Tenant, p.Subject)
+	if auth.CodeOf(err) == auth.LoginFailed {
+		return fmt.Errorf("%w: the key's owner is gone", auth.TokenInvalid)
+	}
 	if err != nil {
-		return fmt.Errorf("%w: the key's owner: %v", auth.TokenInvalid, err)
+		return err
 	}
 	p.Competencies = slices.DeleteFunc(p.Competencies, func(c string) bool { return !slices.Contains(owner.Competencies, c) })
 	return nil
@@ -272,19 +287,22 @@ func (a *app) invitePage() (http.Handler, error) {
 	return a.invites.Page(onetime.Page[invitation]{
 		Title: "Welcome", Button: "Join", Text: "Choose a password, and you are in.",
 		Fields: `<p><label>Password, 15 characters or more <input type="password" name="password" autocomplete="new-password" required></label></p>`,
-		Before: func(r *http.Request, t onetime.Token[invitation]) error {
-			return a.policy.Check(r.Context(), r.PostForm.Get("password"), t.Subject)
-		},
-		Done: func(w http.ResponseWriter, r *http.Request, t onetime.Token[invitation]) error {
-			added, err := a.users.add(r.Context(), t.Subject, r.PostForm.Get("password"), t.Payload.Role)
-			if err == nil && !added {
-				err = fmt.Errorf("%w: there is a user of this name", auth.NotFound)
+		Form: func(r *http.Request, t onetime.Token[invitation]) (func(http.ResponseWriter) error, error) {
+			pw := r.PostForm.Get("password")
+			if err := a.policy.Check(r.Context(), pw, t.Subject); err != nil {
+				return nil, err
 			}
+			hash, err := a.users.hasher.Hash(r.Context(), pw) // may be told to come back later
 			if err != nil {
-				return err
+				return nil, err
 			}
-			http.Redirect(w, r, "/", http.StatusSeeOther)
-			return nil
+			return func(w http.ResponseWriter) error {
+				if !a.users.add(t.Subject, hash, t.Payload.Role) {
+					return fmt.Errorf("%w: there is a user of this name", auth.NotFound)
+				}
+				http.Redirect(w, r, "/", http.StatusSeeOther)
+				return nil
+			}, nil
 		},
 	})
 }

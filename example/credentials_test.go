@@ -9,6 +9,10 @@ import (
 	"time"
 
 	library "github.com/pquerna/otp/totp"
+
+	"github.com/doorward/doorward/auth"
+	"github.com/doorward/doorward/auth/session"
+	"github.com/doorward/doorward/tokens"
 )
 
 // An answer is what a route says, in part.
@@ -148,4 +152,100 @@ func TestInvite(t *testing.T) {
 		guest.post(t, "/auth/login", `{"account":"eve","password":"a good one, for a guest"}`, 200, "session")
 		guest.want(t, "GET", "/me", "", 200, `"roles":["editor"]`)
 	})
+}
+
+// A login whose password somebody has changed meanwhile stays dead, also by a recovery code.
+func TestRecovery_ATK_S15_EndedMeanwhile(t *testing.T) {
+	users := demo(t)
+	a, err := newApp(t, users)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := a.factors.Begin(t.Context(), "", "ann", "ann")
+	if err != nil {
+		t.Fatal(err)
+	}
+	codes, err := a.factors.Confirm(t.Context(), "", "ann", code(t, key.Secret(), 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := users.setFactor("ann", active); err != nil {
+		t.Fatal(err)
+	}
+	p, err := users.login(t.Context(), "ann", "password of ann")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.sessions.EndAll(t.Context(), "", "ann"); err != nil { // the owner's, with a new password
+		t.Fatal(err)
+	}
+	if err := a.secondFactor(t.Context(), p, codes.List()[0]); auth.CodeOf(err) != auth.LoginFailed {
+		t.Errorf("got %v", err)
+	}
+	// And what is asked of a user who is gone is refused, not skipped.
+	if err := a.secondFactor(t.Context(), &auth.Principal{Subject: "eve"}, ""); auth.CodeOf(err) != auth.LoginFailed {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A crash between the two writes of an enrolment or a removal leaves nobody without a factor and nobody locked out.
+func TestFactor_BetweenTwoWrites(t *testing.T) {
+	users := demo(t)
+	a, err := newApp(t, users)
+	if err != nil {
+		t.Fatal(err)
+	}
+	login := func(code string) auth.Code {
+		p, err := users.login(t.Context(), "ann", "password of ann")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := a.secondFactor(t.Context(), p, code); err != nil {
+			return auth.CodeOf(err)
+		}
+		return ""
+	}
+	if err := users.setFactor("ann", changing); err != nil {
+		t.Fatal(err)
+	}
+	key, err := a.factors.Begin(t.Context(), "", "ann", "ann")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := login(""); got != "" {
+		t.Errorf("begun: %q", got)
+	}
+	if _, err := a.factors.Confirm(t.Context(), "", "ann", code(t, key.Secret(), 0)); err != nil {
+		t.Fatal(err)
+	}
+	if got := login(""); got != auth.SecondFactorRequired {
+		t.Errorf("confirmed, and the server died: %q", got)
+	}
+	if err := a.factors.Remove(t.Context(), "", "ann", code(t, key.Secret(), 1)); err != nil {
+		t.Fatal(err)
+	}
+	if got := login(""); got != "" {
+		t.Errorf("removed, and the server died: %q", got)
+	}
+}
+
+// newApp is the application without its routes.
+func newApp(t *testing.T, users *users) (*app, error) {
+	t.Helper()
+	const origin = "http://127.0.0.1:8080"
+	keys := tokens.NewKeyring(tokens.FromSecret([]byte(tokens.GenerateSecret())))
+	s, err := newStores()
+	if err != nil {
+		return nil, err
+	}
+	tok, err := tokens.New(tokens.Config{Keys: keys, Issuer: origin, Audience: "example", List: s.list})
+	if err != nil {
+		return nil, err
+	}
+	sessions, err := session.New(session.Config{Store: s.sessions, Tokens: tok, Subjects: users})
+	if err != nil {
+		return nil, err
+	}
+	a := &app{users: users, sessions: sessions}
+	return a, a.credentials(origin, keys, tok, s, auth.Log(nil))
 }

@@ -11,7 +11,11 @@ import (
 	"testing"
 	"unicode"
 
+	"github.com/doorward/doorward/auth/seal"
+	"github.com/doorward/doorward/auth/totp"
+	"github.com/doorward/doorward/auth/totp/redistotp"
 	"github.com/doorward/doorward/internal/redistest"
+	"github.com/doorward/doorward/tokens"
 )
 
 // STD-V04: who has a dump of all stores has no credential: none that was ever handed out stands in it, in whatever form, and
@@ -55,6 +59,7 @@ func TestDump_STD_V04(t *testing.T) {
 	for _, c := range recovery {
 		secrets["recovery code "+c[:3]] = c
 	}
+	secrets["TOTP secret in Redis"] = enrolled(t, server)
 	dump := server.Dump()
 	for _, store := range []string{"{dw}:S:", "{dw}:t:", "{dw}:k:", "{dw}:o:"} { // sessions, factors, keys, links
 		if !strings.Contains(dump, store) {
@@ -95,6 +100,28 @@ func TestDump_STD_V04(t *testing.T) {
 		}
 	}
 	t.Logf("%d secrets, %d words of the dump, %d tries", len(secrets), len(words), tries)
+}
+
+// enrolled puts a factor into Redis as well, sealed as the example seals, and returns its secret.
+func enrolled(t *testing.T, server *redistest.Server) string {
+	t.Helper()
+	store, err := redistotp.New(redistotp.Config{Client: server.Client()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealer, err := seal.New(seal.Config{Keys: tokens.NewKeyring(tokens.FromSecret([]byte(tokens.GenerateSecret()))), Issuer: "https://app.example.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	factors, err := totp.New(totp.Config{Issuer: "Example", Store: store, Sealer: sealer.Bytes()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := factors.Begin(t.Context(), "", "ann", "ann")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key.Secret()
 }
 
 func quoted(s string) string {

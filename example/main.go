@@ -6,7 +6,7 @@
 //
 // It listens on 127.0.0.1:8080 and prints how to log in. Without any set-up it keeps everything in memory
 // and makes its secret and its passwords anew at each start. From the environment it takes ADDR (another
-// loopback address), REDIS_URL (everything but the users in Redis), CORS_ORIGIN (a page of
+// loopback address), REDIS_URL (everything in Redis but the users and their factors), CORS_ORIGIN (a page of
 // another origin that may call it) and DOORWARD_SECRET or DOORWARD_SECRET_FILE.
 package main
 
@@ -34,7 +34,6 @@ import (
 	"github.com/doorward/doorward/auth/session/redissession"
 	"github.com/doorward/doorward/auth/sessionhttp"
 	"github.com/doorward/doorward/auth/totp"
-	"github.com/doorward/doorward/auth/totp/redistotp"
 	"github.com/doorward/doorward/cookies"
 	"github.com/doorward/doorward/middleware"
 	"github.com/doorward/doorward/ratelimit"
@@ -63,10 +62,15 @@ func main() {
 	server := &http.Server{Addr: addr, Handler: handler, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, IdleTimeout: time.Minute}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	context.AfterFunc(ctx, func() { _ = server.Shutdown(context.Background()) })
+	done := make(chan struct{})
+	context.AfterFunc(ctx, func() {
+		_ = server.Shutdown(context.Background())
+		close(done)
+	})
 	if err := server.ListenAndServe(); err != http.ErrServerClosed {
 		log.Fatal(err)
 	}
+	<-done // the last request has its answer
 	closeStores()
 }
 
@@ -184,7 +188,8 @@ type storage struct {
 	close    func()
 }
 
-// newStores keeps all of it in memory, or in Redis. A session store ends sessions on its own list, so that the two cannot
+// newStores keeps all of it in memory, or in Redis, but for the users' second factors: whether somebody has one stands in the users
+// table, and both must live as long as each other. With a table in a database it is redistotp.New. A session store ends sessions on its own list, so that the two cannot
 // disagree; with Redis each server has a replica of that list, and asks it instead.
 func newStores() (*storage, error) {
 	url := os.Getenv("REDIS_URL")
@@ -210,10 +215,6 @@ func newStores() (*storage, error) {
 	if err != nil {
 		return nil, err
 	}
-	factors, err := redistotp.New(redistotp.Config{Client: client})
-	if err != nil {
-		return nil, err
-	}
 	keys, err := redisapikey.New(redisapikey.Config{Client: client})
 	if err != nil {
 		return nil, err
@@ -230,7 +231,7 @@ func newStores() (*storage, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &storage{sessions, replica, limiter, factors, keys, links, func() { _ = replica.Close() }}, nil
+	return &storage{sessions, replica, limiter, totp.NewMemory(), keys, links, func() { _ = replica.Close() }}, nil
 }
 
 // allowOrigin lets the page of one other origin call with a bearer token. Cookies are not allowed across

@@ -49,9 +49,11 @@ func demo(t *testing.T) *users {
 	}
 	for name, role := range map[string]string{"ann": "editor", "root": "admin"} {
 		delete(users.rows, name) // whose password nobody knows
-		if _, err := users.add(t.Context(), name, "password of "+name, role); err != nil {
+		hash, err := users.hasher.Hash(t.Context(), "password of "+name)
+		if err != nil {
 			t.Fatal(err)
 		}
+		users.add(name, hash, role)
 	}
 	return users
 }

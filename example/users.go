@@ -23,9 +23,13 @@ type users struct {
 type user struct {
 	hash    string
 	roles   []string
-	factor  bool            // a second factor is asked for
+	factor  string          // "", changing or active
 	numbers session.Numbers // three columns: version, ended_below, except
 }
+
+// A second factor that comes or goes is changing in the users table before and after that is so in the store of factors: a
+// crash between the two leaves nobody without, and nobody locked out.
+const changing, active = "changing", "active"
 
 // may is what the roles may do: competencies, which API keys take a part of.
 var may = map[string][]string{"editor": {"report:read", "report:write"}, "admin": {"report:read"}}
@@ -43,9 +47,11 @@ func demoUsers() (u *users, hint string, err error) {
 		roles []string
 	}{{"ann", []string{"editor"}}, {"root", []string{"admin"}}} {
 		pw := rand.Text()
-		if _, err := u.add(context.Background(), d.name, pw, d.roles...); err != nil {
+		hash, err := hasher.Hash(context.Background(), pw)
+		if err != nil {
 			return nil, "", err
 		}
+		u.add(d.name, hash, d.roles...)
 		hint += fmt.Sprintf("  TOKENS=$(curl -s %%[1]s/token/login --json '{\"account\":\"%s\",\"password\":\"%s\"}')\n", d.name, pw)
 	}
 	hint += "\n  TOKEN=$(echo \"$TOKENS\" | sed 's/.*\"access_token\":\"\\([^\"]*\\).*/\\1/')\n  curl -i -H \"Authorization: Bearer $TOKEN\" %[1]s/me\n\n"
@@ -53,18 +59,14 @@ func demoUsers() (u *users, hint string, err error) {
 }
 
 // add makes a user, if there is none of this name yet.
-func (u *users) add(ctx context.Context, name, pw string, roles ...string) (added bool, err error) {
-	hash, err := u.hasher.Hash(ctx, pw)
-	if err != nil {
-		return false, err
-	}
+func (u *users) add(name, hash string, roles ...string) (added bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.rows[name] != nil {
-		return false, nil
+		return false
 	}
 	u.rows[name] = &user{hash: hash, roles: roles, numbers: session.Numbers{Version: 1}}
-	return true, nil
+	return true
 }
 
 // login proves a user by password. An unknown user costs the same hash and gets the same answer. A hash of an older
@@ -109,6 +111,10 @@ func (u *users) Raise(_ context.Context, _, name string, end bool, except string
 		version = row.numbers.Version
 	})
 	return version, err
+}
+
+func (u *users) setFactor(name, factor string) error {
+	return u.change(name, func(row *user) { row.factor = factor })
 }
 
 // change is an UPDATE of one row.

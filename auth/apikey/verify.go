@@ -86,7 +86,7 @@ func (k *Keys) Verify(ctx context.Context, credential string) (*auth.Principal, 
 }
 
 // Or returns a verifier for a header that carries API keys or what other verifies, such as the access tokens of
-// a *tokens.Tokens. A text with the prefix is a key and nothing else; no JWT begins so.
+// a *tokens.Tokens. A text of the length of a key that begins with the prefix is one and nothing else; no JWT begins so.
 func (k *Keys) Or(other auth.Verifier) auth.Verifier { return either{k, other} }
 
 type either struct {

@@ -42,16 +42,17 @@ func Example() {
 	page, err := reset.Page(onetime.Page[struct{}]{
 		Title: "Set a new password", Button: "Set it",
 		Fields: `<p><label>New password <input type="password" name="password" autocomplete="new-password"></label></p>`,
-		Before: func(r *http.Request, _ onetime.Token[struct{}]) error {
-			if len(r.PostForm.Get("password")) < 15 { // a policy belongs here: the token is not used up yet
-				return fmt.Errorf("%w: a short password", auth.ValidationFailed)
+		Form: func(r *http.Request, t onetime.Token[struct{}]) (func(http.ResponseWriter) error, error) {
+			password := r.PostForm.Get("password")
+			if len(password) < 15 { // a policy belongs here: the token is not used up yet
+				return nil, fmt.Errorf("%w: a short password", auth.ValidationFailed)
 			}
-			return nil
-		},
-		Done: func(w http.ResponseWriter, r *http.Request, t onetime.Token[struct{}]) error {
-			users[t.Subject] = "the hash of " + r.PostForm.Get("password") // and sessions.EndAll
-			http.Redirect(w, r, "/login", http.StatusSeeOther)
-			return nil
+			hash := "the hash of " + password // and hashing, which may be told to come back later
+			return func(w http.ResponseWriter) error {
+				users[t.Subject] = hash // where the hash is still the one of State; and sessions.EndAll
+				http.Redirect(w, r, "/login", http.StatusSeeOther)
+				return nil
+			}, nil
 		},
 	})
 	if err != nil {

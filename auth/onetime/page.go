@@ -18,7 +18,7 @@ import (
 // maxForm is the longest form, in bytes: a token, a password of 2048 bytes with every character escaped, and room.
 const maxForm = 32 << 10
 
-// A Page is a form that redeems a token. Title, Button and Done are demanded.
+// A Page is a form that redeems a token. Title, Button and Form are demanded.
 type Page[T any] struct {
 	Lang          string // of the page, "en" when ""
 	Title, Button string
@@ -26,14 +26,12 @@ type Page[T any] struct {
 	Paste         string        // label of the field for a browser without script; English when ""
 	Fields        template.HTML // further fields of the form, such as for a new password, as HTML that is trusted
 
-	// Before may refuse the form before the token is used up, for example a password that is too short: r.PostForm
-	// is parsed. Its error is the answer.
-	Before func(r *http.Request, t Token[T]) error
-
-	// Done does what the token is for, and answers. The token is used up. An error is the answer instead; the
-	// user then needs another link. Write only where the state is still what the link was made for (UPDATE ... WHERE hash =
-	// ...): no lock stands between its last reading and this write.
-	Done func(w http.ResponseWriter, r *http.Request, t Token[T]) error
+	// Form looks at the form, of which r.PostForm is parsed, while the token still works: it refuses a password that is too
+	// short, and does all else that may fail or take time, such as hashing the password. Its error is the answer, and the user can
+	// try again. Otherwise it returns what is to be done when the token is used up, which does it and answers. When that
+	// returns an error, which is the answer then, the user needs another link. It writes only where the state is still what
+	// the link was made for (UPDATE ... WHERE hash = ...): no lock stands between its last reading and that write.
+	Form func(r *http.Request, t Token[T]) (done func(w http.ResponseWriter) error, err error)
 }
 
 // Page returns the handler of the page that links lead to: mount it at the path of Config.URL, for every method.
@@ -46,8 +44,8 @@ type Page[T any] struct {
 // Put it behind middleware.OptionalAuth, or Config.Who never learns of a user who is logged in. Answers are not
 // kept by any cache, not shown in any frame, and send no Referer on. Refusals are given by middleware.WriteError.
 func (k *Kind[T]) Page(p Page[T]) (http.Handler, error) {
-	if p.Title == "" || p.Button == "" || p.Done == nil {
-		return nil, fmt.Errorf("onetime: Page: got the title %q, the button %q, Done %t, expected all three", p.Title, p.Button, p.Done != nil)
+	if p.Title == "" || p.Button == "" || p.Form == nil {
+		return nil, fmt.Errorf("onetime: Page: got the title %q, the button %q, Form %t, expected all three", p.Title, p.Button, p.Form != nil)
 	}
 	if p.Lang == "" {
 		p.Lang = "en"
@@ -100,16 +98,18 @@ func (k *Kind[T]) post(w http.ResponseWriter, r *http.Request, p Page[T]) error 
 	if err != nil {
 		return err
 	}
-	if p.Before != nil {
-		if err := p.Before(r, t); err != nil {
-			return err
-		}
+	done, err := p.Form(r, t)
+	if err == nil && done == nil {
+		err = errors.New("onetime: Page.Form returned neither an error nor what is to be done")
 	}
-	// Judged anew: Before may have taken its time, and the state may have changed meanwhile.
-	if t, err = k.Redeem(r.Context(), raw); err != nil {
+	if err != nil {
 		return err
 	}
-	return p.Done(w, r, t)
+	// Judged anew: Form may have taken its time, and the state may have changed meanwhile.
+	if _, err = k.Redeem(r.Context(), raw); err != nil {
+		return err
+	}
+	return done(w)
 }
 
 // formToken reads the token from a form in the body, and from nowhere else: a query stands in logs and histories.

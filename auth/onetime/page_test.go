@@ -24,19 +24,19 @@ func resetPage(w *world) http.Handler {
 	page, err := w.reset.Page(onetime.Page[mailed]{
 		Title: "Set a new password", Text: "It ends <all> sessions.", Button: "Set it",
 		Fields: `<p><label>New password <input type="password" name="password"></label></p>`,
-		Before: func(r *http.Request, _ onetime.Token[mailed]) error {
-			if len(r.PostForm.Get("password")) < 15 {
-				return fmt.Errorf("%w: too short", auth.ValidationFailed)
+		Form: func(r *http.Request, t onetime.Token[mailed]) (func(http.ResponseWriter) error, error) {
+			password := r.PostForm.Get("password")
+			if len(password) < 15 {
+				return nil, fmt.Errorf("%w: too short", auth.ValidationFailed)
 			}
-			return nil
-		},
-		Done: func(rw http.ResponseWriter, r *http.Request, t onetime.Token[mailed]) error {
-			if r.PostForm.Get("password") == "the table is down" {
-				return errors.New("sql: connection refused")
-			}
-			w.set(t.Tenant+"/"+t.Subject, func(u *user) { u.hash = "hash of " + r.PostForm.Get("password") })
-			http.Redirect(rw, r, "/login", http.StatusSeeOther)
-			return nil
+			return func(rw http.ResponseWriter) error {
+				if password == "the table is down" {
+					return errors.New("sql: connection refused")
+				}
+				w.set(t.Tenant+"/"+t.Subject, func(u *user) { u.hash = "hash of " + password })
+				http.Redirect(rw, r, "/login", http.StatusSeeOther)
+				return nil
+			}, nil
 		},
 	})
 	ok(w, err)
@@ -241,14 +241,14 @@ func TestATK_J24_Host(t *testing.T) {
 
 func TestPageNeeds(t *testing.T) {
 	w := setup(t)
-	done := func(http.ResponseWriter, *http.Request, onetime.Token[mailed]) error { return nil }
-	for _, p := range []onetime.Page[mailed]{{Button: "b", Done: done}, {Title: "t", Done: done}, {Title: "t", Button: "b"}} {
+	done := func(*http.Request, onetime.Token[mailed]) (func(http.ResponseWriter) error, error) { return nil, nil }
+	for _, p := range []onetime.Page[mailed]{{Button: "b", Form: done}, {Title: "t", Form: done}, {Title: "t", Button: "b"}} {
 		if _, err := w.reset.Page(p); err == nil || !strings.Contains(err.Error(), "onetime: Page: got") {
 			t.Errorf("got %v", err)
 		}
 	}
 	k := kind(w, tokens.MagicLink)
-	page, err := k.Page(onetime.Page[mailed]{Title: "t", Button: "b", Done: done, Lang: "de", Paste: "Was hinter token= steht"})
+	page, err := k.Page(onetime.Page[mailed]{Title: "t", Button: "b", Form: done, Lang: "de", Paste: "Was hinter token= steht"})
 	ok(t, err)
 	if body := send(page, "GET", "/", "").Body.String(); !strings.Contains(body, `lang="de"`) || !strings.Contains(body, "Was hinter token= steht") {
 		t.Errorf("got %s", body)
@@ -266,9 +266,9 @@ func FuzzPage(f *testing.F) {
 	k, err := onetime.New(onetime.Config[mailed]{Tokens: tok, Store: onetime.NewMemory(), Type: tokens.MagicLink, URL: base, State: new(world).state})
 	ok(f, err)
 	redeemed := 0
-	page, err := k.Page(onetime.Page[mailed]{Title: "t", Button: "b", Done: func(http.ResponseWriter, *http.Request, onetime.Token[mailed]) error {
+	page, err := k.Page(onetime.Page[mailed]{Title: "t", Button: "b", Form: func(*http.Request, onetime.Token[mailed]) (func(http.ResponseWriter) error, error) {
 		redeemed++
-		return nil
+		return nil, nil
 	}})
 	ok(f, err)
 	f.Fuzz(func(t *testing.T, kind, body string) {
@@ -279,19 +279,15 @@ func FuzzPage(f *testing.F) {
 	})
 }
 
-// ATK-J23: the state changes while Before looks at the form. The link is dead.
-func TestPage_ATK_J23_WhileBeforeLooks(t *testing.T) {
+// ATK-J23: the state changes while Form looks at the form. The link is dead.
+func TestPage_ATK_J23_WhileFormLooks(t *testing.T) {
 	w := setup(t)
 	redeemed := false
 	page, err := w.reset.Page(onetime.Page[mailed]{
 		Title: "Set a new password", Button: "Set it",
-		Before: func(*http.Request, onetime.Token[mailed]) error {
+		Form: func(*http.Request, onetime.Token[mailed]) (func(http.ResponseWriter) error, error) {
 			w.set("acme/ann", func(u *user) { u.hash = "the owner's new one" })
-			return nil
-		},
-		Done: func(http.ResponseWriter, *http.Request, onetime.Token[mailed]) error {
-			redeemed = true
-			return nil
+			return func(http.ResponseWriter) error { redeemed = true; return nil }, nil
 		},
 	})
 	ok(t, err)

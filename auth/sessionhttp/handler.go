@@ -34,14 +34,17 @@ func (h *handler) login(w http.ResponseWriter, r *http.Request) error {
 	}
 	p, err := h.Login(ctx, in.Account, in.Password)
 	if err != nil {
-		return h.refused(r, err)
+		return h.refused(r, "Login", err)
 	}
 	if h.SecondFactor != nil && p != nil {
 		if err := h.SecondFactor(ctx, p, in.Code); in.Code == "" && auth.CodeOf(err) == auth.SecondFactorRequired {
-			h.tell(r, "login", string(auth.SecondFactorRequired), nil)
+			// Told by name: at his own login it is the user, else somebody who has his password (ASVS 5.0 V6.3.5).
+			h.Observe(ctx, auth.Event{
+				Name: "login", Outcome: string(auth.SecondFactorRequired), Time: time.Now(), Tenant: p.Tenant, Subject: p.Subject, Client: auth.ClientOf(r),
+			})
 			return err
 		} else if err != nil {
-			return h.refused(r, err)
+			return h.refused(r, "SecondFactor", err)
 		}
 	}
 	pair, err := h.Sessions.Start(ctx, p, auth.ClientOf(r))
@@ -70,7 +73,7 @@ func (h *handler) leave(r *http.Request, p *auth.Principal) {
 
 // refused tells the observer, and gives the client one of two answers. Whatever says more than "no" of an
 // account is "no": a users table whose own errors came through would tell which accounts exist (ATK-L01).
-func (h *handler) refused(r *http.Request, err error) error {
+func (h *handler) refused(r *http.Request, by string, err error) error {
 	name, outcome := "login", string(auth.CodeOf(err))
 	switch auth.CodeOf(err) {
 	case auth.LoginFailed, auth.Busy, auth.RateLimited:
@@ -79,19 +82,15 @@ func (h *handler) refused(r *http.Request, err error) error {
 	case auth.Internal:
 		// The one error without a code that is no outage: a query for an account that found none.
 		if errors.Is(err, sql.ErrNoRows) {
-			outcome, err = string(auth.LoginFailed), fmt.Errorf("%w: sessionhttp: Login: %w", auth.LoginFailed, err)
+			outcome, err = string(auth.LoginFailed), fmt.Errorf("%w: sessionhttp: %s: %w", auth.LoginFailed, by, err)
 			break
 		}
-		name, outcome, err = "outage", "login", fmt.Errorf("%w: sessionhttp: Login: %w", auth.StoreUnavailable, err)
+		name, outcome, err = "outage", "login", fmt.Errorf("%w: sessionhttp: %s: %w", auth.StoreUnavailable, by, err)
 	default:
-		err = fmt.Errorf("%w: sessionhttp: Login: %v", auth.LoginFailed, err) // without %w: its headers and fields would tell as well
+		err = fmt.Errorf("%w: sessionhttp: %s: %v", auth.LoginFailed, by, err) // without %w: its headers and fields would tell as well
 	}
-	h.tell(r, name, outcome, err)
-	return err
-}
-
-func (h *handler) tell(r *http.Request, name, outcome string, err error) {
 	h.Observe(r.Context(), auth.Event{Name: name, Outcome: outcome, Time: time.Now(), Client: auth.ClientOf(r), Err: err})
+	return err
 }
 
 func (h *handler) refresh(w http.ResponseWriter, r *http.Request) error {

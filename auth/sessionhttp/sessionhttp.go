@@ -62,7 +62,8 @@ type Config struct {
 	CSRF *middleware.CSRF // without Bearer
 
 	// Observe is told of logins that Login refused: an event "login" with the code as its outcome, or an "outage".
-	// It does not name the account, because people type passwords where it belongs. Nil tells nobody. What
+	// It does not name the account, because people type passwords where it belongs, but for "second_factor_required", when
+	// the password was right. Nil tells nobody. What
 	// happens to sessions is told by session.Config.Observe.
 	Observe func(context.Context, auth.Event)
 }

@@ -62,7 +62,11 @@ func Start(t testing.TB) *Browser {
 		"args": []string{"--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--user-data-dir=" + t.TempDir()},
 	}}}}, &made)
 	b.session += "/" + made.SessionID
-	t.Cleanup(func() { _ = b.call("DELETE", "", nil, nil) })
+	t.Cleanup(func() {
+		if err := b.call("DELETE", "", struct{}{}, nil); err != nil { // or the browser would outlive the driver
+			t.Errorf("the browser does not end: %v", err)
+		}
+	})
 	return b
 }
 
