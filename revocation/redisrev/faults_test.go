@@ -39,7 +39,7 @@ func newScene(t *testing.T) *scene {
 	s.proxy = redistest.NewProxy(t, s.server.Addr())
 	client := redis.NewClient(&redis.Options{Addr: s.proxy.Addr()}) // go-redis's defaults: 5 s, 3 retries
 	t.Cleanup(func() { _ = client.Close() })
-	s.list = open(t, client, short)
+	s.list = settled(t, client, short)
 	s.ended, s.live = listtest.Principal(t, s.list, "ended"), listtest.Principal(t, s.list, "live")
 	return s
 }
@@ -133,6 +133,7 @@ func TestOutage_STD_S10(t *testing.T) {
 
 // Redis is there before the list is, or not.
 func TestOutage_ATK_D01_DownAtStart(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	s.Kill()
 	l := open(t, s.Client(), short)
@@ -184,6 +185,7 @@ func TestForgotten_STD_S11(t *testing.T) {
 
 // A check on a list that has forgotten must not be what makes it believable again.
 func TestForgotten_ChecksBeginNoEpoch(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	s.end()
 	s.server.Do("FLUSHALL")
@@ -285,6 +287,7 @@ func TestFailover_CutOffMaster(t *testing.T) {
 
 // A replica that takes writes is no master for all that.
 func TestWritableReplica(t *testing.T) {
+	t.Parallel()
 	master := redistest.Start(t)
 	l := open(t, master.Client())
 	listtest.Principal(t, l, "x")
@@ -300,6 +303,7 @@ func TestWritableReplica(t *testing.T) {
 
 // A client that reads from replicas reads the list from the master: a replica is behind.
 func TestReads_ATK_D06_GoToTheMaster(t *testing.T) {
+	t.Parallel()
 	master := redistest.Start(t)
 	replica := redistest.StartReplica(t, master)
 	client := redis.NewClusterClient(&redis.ClusterOptions{

@@ -14,6 +14,7 @@ import (
 
 // What is under the list's keys and is not the list's: denied, and no outage that a guard may ignore.
 func TestGarbage_ATK_D07(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	l := settled(t, s.Client())
 	p := listtest.Principal(t, l, "x")
@@ -102,6 +103,7 @@ func TestGarbage_ATK_D07(t *testing.T) {
 }
 
 func TestReady(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		limit, policy string
 		ready         bool

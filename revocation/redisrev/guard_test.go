@@ -50,6 +50,7 @@ var (
 
 // Whatever Redis or the network says instead of an answer, nobody gets in.
 func TestErrors_ATK_D05(t *testing.T) {
+	t.Parallel()
 	for _, err := range []error{
 		refusal("MOVED 3999 127.0.0.1:6381"), refusal("ASK 3999 127.0.0.1:6381"), redis.ErrCrossSlot,
 		refusal("CLUSTERDOWN The cluster is down"), refusal("READONLY You can't write against a read only replica."),
@@ -77,6 +78,7 @@ func TestErrors_ATK_D05(t *testing.T) {
 
 // Answers that no script of ours gives.
 func TestErrors_ATK_D07_OddAnswers(t *testing.T) {
+	t.Parallel()
 	for _, v := range []any{
 		nil, "AAAAAAAA", int64(1), []any{}, []any{nil}, []any{int64(1), nil}, []any{"AAAAAAAA"}, []any{"AAAAAAAA", nil, nil},
 		[]any{"AAAAAAAA", []any{}}, []any{"AAAAAAAA", int64(2)}, []any{"AAAAAAA\n", nil}, []any{"AAAAAAAA", true},
@@ -186,6 +188,7 @@ func ours() int {
 
 // A panic in a client's hook ends the request, as it would without the list's goroutine, not the process.
 func TestPanic(t *testing.T) {
+	t.Parallel()
 	l := open(t, &fake{answer: func(context.Context) (any, error) { panic("hook") }})
 	if err := l.Check(t.Context(), somebody); auth.CodeOf(err) != auth.StoreUnavailable || !strings.Contains(err.Error(), "hook") {
 		t.Errorf("got %v, want store_unavailable that names the panic", err)

@@ -2,6 +2,7 @@ package redisrev_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,6 +17,15 @@ import (
 	"github.com/doorward/doorward/revocation"
 	"github.com/doorward/doorward/revocation/redisrev"
 )
+
+// Tests wait, for leases to run out and for servers, more than they work: more of them go side by side than there are processors.
+// What is on the command line counts.
+func TestMain(m *testing.M) {
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
+	m.Run()
+}
 
 // open returns a list over client; edit may change its configuration. Its default deadline is long,
 // so that a slow machine fails no test that is about something else.
@@ -49,6 +59,7 @@ func settled(t testing.TB, client redis.UniversalClient, edit ...func(*redisrev.
 const smallestACL = "~{dw}:* -@all +eval +evalsha +info|server +time +get +set +hget +hmget +hset +hgetall +hdel +hlen +xadd +xread +xrange +xrevrange"
 
 func TestList(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name   string
 		client func(t *testing.T) redis.UniversalClient
@@ -70,11 +81,13 @@ func TestList(t *testing.T) {
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			client := test.client(t)
 			listtest.Run(t, func(t *testing.T) revocation.List { return settled(t, client) })
 		})
 	}
 	t.Run("two nodes", func(t *testing.T) {
+		t.Parallel()
 		s := redistest.Start(t)
 		a, b := s.Client(), s.Client()
 		listtest.Run(t, func(t *testing.T) revocation.List { return twoNodes{settled(t, a), settled(t, b)} })
@@ -220,7 +233,7 @@ func TestFormat(t *testing.T) {
 // another key, match a pattern, leave the hash tag's slot, or take as much memory as it likes.
 func TestFormat_ATK_I06_OddNames(t *testing.T) {
 	s := redistest.Start(t)
-	l := open(t, s.Client())
+	client := s.Client()
 	for session, want := range map[string]string{
 		strings.Repeat("x", 64):    "{dw}:s:" + strings.Repeat("x", 64),
 		"a:b":                      "{dw}:s:~N_BMGGqQKxH5X0KdpV1Fs3",
@@ -231,14 +244,14 @@ func TestFormat_ATK_I06_OddNames(t *testing.T) {
 		strings.Repeat("y", 1<<20): "{dw}:s:~6FpbHRNGNMii0q7T0ippL2",
 	} {
 		s.Do("FLUSHALL")
-		listtest.Revoke(t, l, auth.Revocation{Issuer: "i", Subject: "u", Session: session})
+		listtest.Revoke(t, settled(t, client), auth.Revocation{Issuer: "i", Subject: "u", Session: session})
 		if keys := fmt.Sprint(s.Do("KEYS", "{dw}:s:*")); keys != "["+want+"]" {
 			t.Errorf("session %.70q: got the key %.100s, want %s", session, keys, want)
 		}
 	}
 	odd := strings.Repeat("{*}:\r\n", 1<<17)
 	s.Do("FLUSHALL")
-	listtest.Revoke(t, l, auth.Revocation{Issuer: odd, Tenant: odd, Subject: odd, TokenID: odd}, auth.Revocation{Issuer: odd, Tenant: odd, Subject: odd, Below: 1})
+	listtest.Revoke(t, settled(t, client), auth.Revocation{Issuer: odd, Tenant: odd, Subject: odd, TokenID: odd}, auth.Revocation{Issuer: odd, Tenant: odd, Subject: odd, Below: 1})
 	for _, k := range s.Do("KEYS", "*").([]any) {
 		if k := k.(string); len(k) > len("{dw}:v:")+22 {
 			t.Errorf("a key of %d bytes: %.100q", len(k), k)
@@ -297,6 +310,7 @@ func TestCheck_WritesNothing(t *testing.T) {
 
 // Two prefixes are two lists.
 func TestPrefix(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	a, b := open(t, s.Client()), open(t, s.Client(), func(c *redisrev.Config) { c.Prefix = "other" })
 	p, q := listtest.Principal(t, a, "x"), listtest.Principal(t, b, "x")

@@ -44,6 +44,7 @@ func leased(t testing.TB, r *revocation.Replica) *revocation.Replica {
 
 // Whatever a list must do, a replica does: on the node that ends, on another one, and while it is loading.
 func TestReplica(t *testing.T) {
+	t.Parallel()
 	replica := func(t *testing.T, s *redistest.Server) *revocation.Replica {
 		return leased(t, replicate(t, settled(t, s.Client())))
 	}
@@ -58,6 +59,7 @@ func TestReplica(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := redistest.Start(t)
 			listtest.Run(t, func(t *testing.T) revocation.List { return open(t, s) })
 		})
@@ -107,8 +109,7 @@ func TestReplica_RoundTrips(t *testing.T) {
 
 // A node that is dead is waited for once, and no longer than a lease.
 func TestRevoke_DeadNode(t *testing.T) {
-	s := redistest.Start(t)
-	l := settled(t, s.Client())
+	t.Parallel()
 	for name, registration := range map[string]string{
 		"dead":     "%s 0-0 7",
 		"epoch":    "AAAAAAAA 9999999999999-0 7", // an acknowledgement of another epoch is none
@@ -116,6 +117,9 @@ func TestRevoke_DeadNode(t *testing.T) {
 		"no entry": "%s x 1",
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := redistest.Start(t)
+			l := settled(t, s.Client())
 			p := listtest.Principal(t, l, name)
 			if strings.Contains(registration, "%s") {
 				registration = fmt.Sprintf(registration, p.Epoch)
@@ -188,12 +192,13 @@ func TestRevoke_Unconfirmed(t *testing.T) {
 
 // A flushed Redis does not know who holds a lease: whoever ends something then waits until nobody can.
 func TestRevoke_NewEpoch(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	proxy := redistest.NewProxy(t, s.Addr())
 	far := redis.NewClient(&redis.Options{Addr: proxy.Addr()})
 	t.Cleanup(func() { _ = far.Close() })
 	l := settled(t, s.Client())
-	other := leased(t, replicate(t, settled(t, far)))
+	other := leased(t, replicate(t, settled(t, far, short)))
 	p := listtest.Principal(t, l, "p")
 	proxy.BlackHole() // the other node does not learn of it before its lease is over
 	s.Do("FLUSHALL")
@@ -208,6 +213,7 @@ func TestRevoke_NewEpoch(t *testing.T) {
 
 // What is not the list's in the log: told, no lease, no acknowledgement, never a crash.
 func TestReplica_ATK_D07_Garbage(t *testing.T) {
+	t.Parallel()
 	for _, line := range [][]any{
 		{"x", "s:1"}, {"k", "s:1", "m"}, {"k", "s:1", "m", "2"}, {"k", "s:1", "m", "1", "n", "1"}, {"k", "j:1", "m", "0"}, {"k", "v:1"}, // a minimum of 1 is spelt out
 		{"k", "v:1", "m", "0"}, {"k", "v:1", "m", "-1"}, {"k", "v:1", "m", "01"}, {"k", "v:1", "m", "9223372036854775808"}, {"k", "q:1"}, {"k", "s:"}, {"k", ""},
@@ -215,50 +221,54 @@ func TestReplica_ATK_D07_Garbage(t *testing.T) {
 		if len(line)%2 != 0 {
 			line = append(line, "")
 		}
-		s := redistest.Start(t)
-		l := settled(t, s.Client())
-		var mu sync.Mutex
-		var told []string
-		r, err := revocation.NewReplica(revocation.ReplicaConfig{Feed: l, Observe: func(_ context.Context, e auth.Event) {
-			mu.Lock()
-			defer mu.Unlock()
-			told = append(told, e.Outcome)
-		}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		p := listtest.Principal(t, l, "p")
-		leased(t, r)
-		s.Do(append([]any{"XADD", "{dw}:log", "*"}, line...)...)
-		if slices.Equal(line, []any{"k", "v:1"}) {
-			_ = r.Close()
-			continue
-		}
-		redistest.Eventually(t, func() error {
-			if s := r.Status(); s.Leased || !errors.Is(s.Err, revocation.ErrUnreadable) {
-				return fmt.Errorf("%v: %+v", line, s)
+		t.Run(fmt.Sprint(line), func(t *testing.T) {
+			t.Parallel()
+			s := redistest.Start(t)
+			l := settled(t, s.Client())
+			var mu sync.Mutex
+			var told []string
+			r, err := revocation.NewReplica(revocation.ReplicaConfig{Feed: l, Observe: func(_ context.Context, e auth.Event) {
+				mu.Lock()
+				defer mu.Unlock()
+				told = append(told, e.Outcome)
+			}})
+			if err != nil {
+				t.Fatal(err)
 			}
-			return nil
-		})
-		listtest.Want(t, r, p, "") // by asking
-		listtest.Revoke(t, l, listtest.Session(p))
-		listtest.Want(t, r, p, auth.TokenRevoked)
-		redistest.Eventually(t, func() error {
-			mu.Lock()
-			defer mu.Unlock()
-			if !slices.Equal(told, []string{"epoch", "leased", "lapsed"}) && !slices.Equal(told, []string{"leased", "lapsed"}) {
-				return fmt.Errorf("%v: told %v", line, told)
+			p := listtest.Principal(t, l, "p")
+			leased(t, r)
+			s.Do(append([]any{"XADD", "{dw}:log", "*"}, line...)...)
+			if slices.Equal(line, []any{"k", "v:1"}) {
+				_ = r.Close()
+				return
 			}
-			return nil
+			redistest.Eventually(t, func() error {
+				if s := r.Status(); s.Leased || !errors.Is(s.Err, revocation.ErrUnreadable) {
+					return fmt.Errorf("%v: %+v", line, s)
+				}
+				return nil
+			})
+			listtest.Want(t, r, p, "") // by asking
+			listtest.Revoke(t, l, listtest.Session(p))
+			listtest.Want(t, r, p, auth.TokenRevoked)
+			redistest.Eventually(t, func() error {
+				mu.Lock()
+				defer mu.Unlock()
+				if !slices.Equal(told, []string{"epoch", "leased", "lapsed"}) && !slices.Equal(told, []string{"leased", "lapsed"}) {
+					return fmt.Errorf("%v: told %v", line, told)
+				}
+				return nil
+			})
+			if err := r.Close(); err != nil {
+				t.Error(err)
+			}
 		})
-		if err := r.Close(); err != nil {
-			t.Error(err)
-		}
 	}
 }
 
 // A log that was cut under a living epoch: the replica reads it from its start, and refuses what it knew.
 func TestReplica_CursorAboveTheEnd(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	l := settled(t, s.Client())
 	r := leased(t, replicate(t, l))
