@@ -66,6 +66,7 @@ func calls(s *redissession.Store, row session.Session, epoch string) map[string]
 
 // Redis does not answer: each call says so within its deadline, and what was there is there afterwards.
 func TestOutage_STD_S10(t *testing.T) {
+	t.Parallel()
 	const timeout, slack = 200 * time.Millisecond, 2 * time.Second
 	for _, test := range []struct {
 		name        string
@@ -173,6 +174,7 @@ func TestLostAnswers(t *testing.T) {
 // What Redis had forgotten when it came back. Access tokens are never believed again; refresh tokens only as far
 // as Redis kept what was done to them.
 func TestForgets_STD_S11(t *testing.T) {
+	t.Parallel()
 	scene := func(t *testing.T) (server *redistest.Server, s *redissession.Store, row session.Session, access *auth.Principal) {
 		server = redistest.Start(t)
 		s = open(t, server.Client())
@@ -192,6 +194,7 @@ func TestForgets_STD_S11(t *testing.T) {
 		})
 	}
 	t.Run("ATK-D03 flushed", func(t *testing.T) {
+		t.Parallel()
 		server, s, row, access := scene(t)
 		server.Do("FLUSHALL")
 		refused(t, s, access)
@@ -206,6 +209,7 @@ func TestForgets_STD_S11(t *testing.T) {
 		}
 	})
 	t.Run("snapshot, refreshed, kill -9", func(t *testing.T) {
+		t.Parallel()
 		server, s, row, access := scene(t)
 		server.Save()
 		rotate(t, s, showing(row, 1, row.Epoch), session.Rotated)
@@ -219,6 +223,7 @@ func TestForgets_STD_S11(t *testing.T) {
 		rotate(t, s, showing(row, 2, next), session.Replayed) // a tab that is late within the grace
 	})
 	t.Run("snapshot, logged out, kill -9", func(t *testing.T) {
+		t.Parallel()
 		server, s, row, access := scene(t)
 		server.Save()
 		if _, err := s.End(t.Context(), ann, row.ID); err != nil {
@@ -235,6 +240,7 @@ func TestForgets_STD_S11(t *testing.T) {
 		rotate(t, s, showing(row, 1, epoch(t, s)), session.Rotated) // as PROTOCOLS 5 says: no more durable than Redis
 	})
 	t.Run("appendfsync always, logged out, kill -9", func(t *testing.T) {
+		t.Parallel()
 		server := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
 		s := open(t, server.Client())
 		if err := s.Durable(t.Context()); err != nil {
@@ -258,6 +264,7 @@ func TestForgets_STD_S11(t *testing.T) {
 }
 
 func TestDurable(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	s := open(t, server.Client())
 	check := func(says ...string) {

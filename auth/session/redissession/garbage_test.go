@@ -15,6 +15,7 @@ import (
 
 // What is under the store's keys and is not the store's: 503, and nothing is written on the way.
 func TestGarbage_ATK_D07(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	s := open(t, server.Client())
 	row := create(t, s)

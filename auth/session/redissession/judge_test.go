@@ -61,6 +61,7 @@ func put(t testing.TB, client *redis.Client, row session.Session) {
 // The script spells out the table of session.Rotation.Judge. Here both judge every combination of what the table
 // looks at, and the row in Redis must be what Judge returns.
 func TestRotate_IsJudge(t *testing.T) {
+	t.Parallel()
 	client := redistest.Start(t).Client()
 	store := open(t, client)
 	here := epoch(t, store)
@@ -217,6 +218,7 @@ func TestFormat(t *testing.T) {
 
 // What an ending leaves on the list is what Revoke leaves there.
 func TestEndings_AreTheListsEntries(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	client := s.Client()
 	store := open(t, client)

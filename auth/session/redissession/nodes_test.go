@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -38,6 +39,11 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 		return
+	}
+	// Tests wait, for servers and for leases to run out: more of them go side by side than there are processors.
+	// What is on the command line counts.
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		panic(err)
 	}
 	os.Exit(m.Run())
 }
@@ -221,6 +227,7 @@ func (n *node) want(code auth.Code, what, text string) reply {
 
 // Three processes whose clocks are 30 s apart each, one Redis. ATK-S04's grandparent is within the grace time.
 func TestProcesses_STD_S02_ATK_S01_ATK_S02_ATK_S04(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	nodes := []*node{startNode(t, s, -30*time.Second), startNode(t, s, 0), startNode(t, s, 30*time.Second)}
 	rounds, racers := 200, 20
@@ -278,6 +285,7 @@ func TestProcesses_STD_S02_ATK_S01_ATK_S02_ATK_S04(t *testing.T) {
 // Three kits with a client each, in one process. An ending that has returned leaves nothing behind, whatever logins and
 // refreshes run beside it: they lose by version, not by time.
 func TestEndAll_ATK_S08_RacesLoginAndRefresh(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	kits := make([]*kit, 3)
 	for i := range kits {
@@ -345,6 +353,7 @@ func TestEndAll_ATK_S08_RacesLoginAndRefresh(t *testing.T) {
 
 // 1,000 logouts, each racing with a refresh on another node.
 func TestLogout_ATK_S07_RacesRefresh(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	one, err := newKit(s.Client(), -30*time.Second, nil)
 	if err != nil {

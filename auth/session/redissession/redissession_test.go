@@ -42,8 +42,9 @@ func open(t testing.TB, client redis.UniversalClient, edit ...func(*redisrev.Con
 const smallestACL = "~{dw* -@all +eval +evalsha +info +time +get +set +del +hmget +hset +hget +hgetall +hdel +hlen +hincrby +zadd +zrem +zrange +pexpireat +xadd +xread +xrange +xrevrange"
 
 func TestSessions(t *testing.T) {
-	n := 0
+	t.Parallel()
 	suite := func(t *testing.T, client, admin redis.UniversalClient) {
+		n := 0
 		storetest.Sessions(t, func(t *testing.T) (session.Store, func()) {
 			n++
 			prefix := fmt.Sprint("dw", n)
@@ -55,14 +56,17 @@ func TestSessions(t *testing.T) {
 		})
 	}
 	t.Run("single", func(t *testing.T) {
+		t.Parallel()
 		client := redistest.Start(t).Client()
 		suite(t, client, client)
 	})
 	t.Run("cluster", func(t *testing.T) {
+		t.Parallel()
 		client := redistest.StartCluster(t).Client()
 		suite(t, client, client)
 	})
 	t.Run("smallest ACL, RESP2, ATK-D05 over maxmemory", func(t *testing.T) {
+		t.Parallel()
 		s := redistest.Start(t, "--maxmemory", "1kb", "--maxmemory-policy", "noeviction")
 		user := []any{"ACL", "SETUSER", "kit", "on", ">secret"}
 		for _, word := range strings.Fields(smallestACL) {

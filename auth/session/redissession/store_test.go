@@ -141,6 +141,7 @@ func (users) Load(context.Context, string, string) (session.Subject, error) {
 
 // 10,000 logins of one subject leave no more behind than the limit, by keys and by members of the index.
 func TestGrowth_ATK_S13(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	s := open(t, server.Client())
 	ep := epoch(t, s)
