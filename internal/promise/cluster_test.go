@@ -88,7 +88,7 @@ func (c *cluster) join() *node {
 		c.t.Fatal(err)
 	}
 	cmd := exec.Command(c.program)
-	cmd.Env = append(os.Environ(), nodeSetup+"="+string(text), "GORACE=halt_on_error=1")
+	cmd.Env = append(os.Environ(), nodeSetup+"="+string(text), flawed+"="+set.Flaw, "GORACE=halt_on_error=1")
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {

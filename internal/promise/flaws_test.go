@@ -12,9 +12,6 @@ import (
 	"testing"
 )
 
-// flawed names the rule that a node is to break, in a binary that was built with flaws.
-const flawed = "DOORWARD_TEST_FLAW"
-
 // Rules of the kit's own code, and what stands in their place in the copy that the compiler is given instead. What is shipped
 // has no such switch.
 var flaws = []struct{ file, rule, instead string }{
@@ -26,6 +23,7 @@ var flaws = []struct{ file, rule, instead string }{
 
 // TestPromise_SeesFlaws has nodes break a rule: a test that cannot see that would prove nothing.
 func TestPromise_SeesFlaws(t *testing.T) {
+	t.Parallel()
 	program := buildFlawed(t)
 	for _, test := range []struct{ name, list, flaw, fault string }{
 		{"a cache before the list", cached, "", "Redis is flushed"},
@@ -36,8 +34,7 @@ func TestPromise_SeesFlaws(t *testing.T) {
 		{"an epoch that is not compared", direct, "epoch", "Redis is flushed"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			t.Setenv(flawed, test.flaw)
-			r := one(t, program, test.list, test.list, test.list)
+			r := one(t, program, test.flaw, test.list, test.list, test.list)
 			r.progress(100)
 			faults := slices.Concat(ofNodes, ofRedis)
 			i := slices.IndexFunc(faults, func(f fault) bool { return f.name == test.fault })

@@ -27,6 +27,7 @@ import (
 
 const (
 	nodeSetup = "DOORWARD_TEST_NODE" // makes the test binary a node, as this setup says
+	flawed    = "DOORWARD_TEST_FLAW" // names the rule that a node is to break, in a binary that was built with flaws
 	issuer    = "https://api.example.com"
 )
 
@@ -36,6 +37,7 @@ type setup struct {
 	Addr      string   // of the Redis, or
 	Sentinels []string // of those who know it
 	Replicas  int      // that the Redis has
+	Flaw      string   // see flawed
 }
 
 // A mintage asks a node for a token.

@@ -2,4 +2,7 @@
 
 package promise_test
 
-const endings = 10_000
+const (
+	raceEnabled = false
+	endings     = 10_000
+)

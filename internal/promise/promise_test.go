@@ -9,6 +9,7 @@ package promise_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -39,6 +40,11 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	// All three go side by side: they wait, for faults and for leases to run out, more than they work. What is on the command
+	// line counts.
+	if err := flag.Set("test.parallel", "3"); err != nil {
+		panic(err)
+	}
 	os.Exit(m.Run())
 }
 
@@ -51,20 +57,25 @@ func (quiet) Printf(context.Context, string, ...any) {}
 // replica and three sentinels.
 func TestPromise_STD_S07_STD_S11_ATK_D04(t *testing.T) {
 	t.Parallel()
-	two(t, os.Args[0], replica, replica, direct, replica).holds(endings, ofNodes, ofRedis, ofTwo)
+	faults := [][]fault{ofNodes, ofRedis, ofTwo}
+	if raceEnabled && os.Getenv(soak) == "" {
+		// The detector sees ofRedis in OneRedis, where a new epoch is 2 s of waiting and not 6. Without it everything happens here.
+		faults = [][]fault{ofNodes, ofTwo}
+	}
+	two(t, os.Args[0], replica, replica, direct, replica).holds(endings, faults...)
 }
 
 // The same over a single Redis, with what happens to such a one.
 func TestPromise_STD_S07_STD_S11_OneRedis(t *testing.T) {
 	t.Parallel()
-	one(t, os.Args[0], replica, replica, direct, replica).holds(endings/5, ofRedis, ofOne)
+	one(t, os.Args[0], "", replica, replica, direct, replica).holds(endings/5, ofRedis, ofOne)
 }
 
-// one is nodes over one Redis.
-func one(t *testing.T, program string, lists ...string) *run {
+// one is nodes over one Redis, with a flaw where the program has flaws.
+func one(t *testing.T, program, flaw string, lists ...string) *run {
 	r := redistest.Start(t)
 	s := &scene{servers: map[string]*redistest.Server{r.Addr(): r}}
-	return begin(t, s, program, setup{Addr: r.Addr()}, lists)
+	return begin(t, s, program, setup{Addr: r.Addr(), Flaw: flaw}, lists)
 }
 
 // two is nodes over a Redis with a replica.

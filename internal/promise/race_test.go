@@ -3,4 +3,7 @@
 package promise_test
 
 // The detector is here for the nodes; the load is a fifth of the usual.
-const endings = 2_000
+const (
+	raceEnabled = true
+	endings     = 2_000
+)
