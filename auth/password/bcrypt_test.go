@@ -21,6 +21,7 @@ func bcryptOnly(t testing.TB) *password.Hasher {
 
 // With Config.Bcrypt new hashes are bcrypt, which other systems read, and argon2id is what is replaced.
 func TestBcrypt_New(t *testing.T) {
+	t.Parallel()
 	h := bcryptOnly(t)
 	text := mustHash(t, h, "caf\u00e9 noir")
 	if !regexp.MustCompile(`^\$2b\$10\$[./A-Za-z0-9]{53}$`).MatchString(text) {
@@ -58,6 +59,7 @@ func TestBcrypt_New(t *testing.T) {
 // STD-P05, ATK-L12: bcrypt reads 72 bytes, so that a longer password gets no hash, and says so with its type, also
 // where the option for hashes of other systems is on.
 func TestBcrypt_STD_P05_ATK_L12_TooLong(t *testing.T) {
+	t.Parallel()
 	c := cheap
 	c.Bcrypt, c.AllowBcryptTruncation = 10, true
 	for name, h := range map[string]*password.Hasher{"strict": bcryptOnly(t), "AllowBcryptTruncation": newHasher(t, c)} {

@@ -56,6 +56,7 @@ func TestVerify_ATK_L02_OldArgon2(t *testing.T) {
 
 // ATK-L02, bcrypt against argon2id: once a bcrypt hash was met, all that fail do the same work in both.
 func TestVerify_ATK_L02_BcryptAndArgon2(t *testing.T) {
+	t.Parallel()
 	h := newHasher(t, cheap)
 	own := mustHash(t, h, "password")
 	bcrypt := func(cost string) string { return "$2b$" + cost + "$" + strings.Repeat("a", 53) }

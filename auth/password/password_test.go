@@ -79,6 +79,7 @@ func TestNew_STD_P09_Refused(t *testing.T) {
 
 // STD-P09, STD-P10: the zero Config is the second recommended set of RFC 9106, in the form of argon2-cffi.
 func TestHash_STD_P09_Defaults(t *testing.T) {
+	t.Parallel()
 	h := newHasher(t, password.Config{})
 	got := mustHash(t, h, "correct horse battery staple")
 	// 22 and 43 characters of base64 without padding: 16 and 32 bytes.
@@ -144,6 +145,7 @@ func TestInput_Refused(t *testing.T) {
 
 // STD-P03, ASVS V6.2.9: 64 and 128 characters of any kind are a password.
 func TestInput_Accepted(t *testing.T) {
+	t.Parallel()
 	h := newHasher(t, cheap)
 	for _, pw := range []string{strings.Repeat("a", 64), strings.Repeat("\U0001f600", 128), " ", "pass word", strings.Repeat("a", password.MaxBytes)} {
 		if _, err := h.Verify(t.Context(), mustHash(t, h, pw), pw); err != nil {
@@ -155,6 +157,7 @@ func TestInput_Accepted(t *testing.T) {
 // STD-P04: a password set in one normalisation form and entered in the other verifies. ATK-L10: whatever
 // NFC does not join is another password.
 func TestVerify_STD_P04_ATK_L10_Forms(t *testing.T) {
+	t.Parallel()
 	h := newHasher(t, cheap)
 	for _, c := range []struct {
 		name, set, entered string

@@ -44,6 +44,7 @@ func peppered(t testing.TB, p password.Pepper) *password.Hasher {
 // STD-P13: a hash names its pepper and cannot be tried without it: not by a hasher that has none or another, and not by
 // argon2 itself on every text that the store holds.
 func TestPepper_STD_P13(t *testing.T) {
+	t.Parallel()
 	pepper := newPepper(t, "2026-11")
 	h := peppered(t, pepper)
 	text := mustHash(t, h, "correct horse")
@@ -148,6 +149,7 @@ func (b *breaking) Derive(id, salt, purpose string) (string, []byte, error) {
 // STD-P13: another key is made current, hashes follow at the next login, and without the old one those that did not
 // fail closed, as a failed login.
 func TestPepper_STD_P13_RotatesAtLogin(t *testing.T) {
+	t.Parallel()
 	old, next := newSealKey("2025"), newSealKey("2026")
 	keys, err := seal.NewKeyring(old)
 	if err != nil {
@@ -186,6 +188,7 @@ func TestPepper_STD_P13_RotatesAtLogin(t *testing.T) {
 // ATK-L12: with a pepper bcrypt gets a MAC in base64, so that every byte of a password counts, at any length; the form
 // is versioned.
 func TestPepper_ATK_L12_Bcrypt(t *testing.T) {
+	t.Parallel()
 	c := cheap
 	c.Bcrypt, c.Pepper = 10, newPepper(t, "k")
 	h := newHasher(t, c)
