@@ -9,7 +9,6 @@ package promise_test
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -40,11 +39,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	// All three go side by side: they wait, for faults and for leases to run out, more than they work. What is on the command
-	// line counts.
-	if err := flag.Set("test.parallel", "3"); err != nil {
-		panic(err)
-	}
+	redistest.Parallel(3)
 	os.Exit(m.Run())
 }
 

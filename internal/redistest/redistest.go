@@ -8,12 +8,14 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"flag"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -27,6 +29,14 @@ const required = "DOORWARD_TEST_SERVERS"
 
 // patience is how long a server may take for anything. It is long, because machines are slow at times.
 const patience = 60 * time.Second
+
+// Parallel has so many parallel tests run at once, unless the command line says how many: with servers they wait more than
+// they work. It is for a TestMain.
+func Parallel(n int) {
+	if err := flag.Set("test.parallel", strconv.Itoa(n)); err != nil {
+		panic(err)
+	}
+}
 
 // A Server is a Redis process.
 type Server struct {

@@ -22,6 +22,11 @@ import (
 
 var login = ratelimit.Rate{N: 5, Per: 15 * time.Minute}
 
+func TestMain(m *testing.M) {
+	redistest.Parallel(6)
+	m.Run()
+}
+
 // open returns a limiter over client; edit may change its configuration. Its deadline is long, so that
 // a slow machine fails no test that is about something else, and its fallback fails every test.
 func open(t testing.TB, client redis.UniversalClient, edit ...func(*redislimit.Config)) *redislimit.Limiter {
@@ -48,6 +53,7 @@ func (u unwanted) Take(context.Context, ...ratelimit.Cost) (ratelimit.Decision, 
 const smallestACL = "~{dw}:r:* -@all +eval +evalsha +time +get +set +del"
 
 func TestLimiter(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name   string
 		client func(t *testing.T) (redis.UniversalClient, *redistest.Server)
@@ -79,6 +85,7 @@ func TestLimiter(t *testing.T) {
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			client, server := test.client(t)
 			limittest.Run(t, func(t *testing.T, f func(*testing.T, ratelimit.Limiter, limittest.Pass)) {
 				server.Do("FLUSHALL")

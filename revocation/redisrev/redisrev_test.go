@@ -2,7 +2,6 @@ package redisrev_test
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"slices"
 	"strings"
@@ -18,12 +17,8 @@ import (
 	"github.com/doorward/doorward/revocation/redisrev"
 )
 
-// Tests wait, for leases to run out and for servers, more than they work: more of them go side by side than there are processors.
-// What is on the command line counts.
 func TestMain(m *testing.M) {
-	if err := flag.Set("test.parallel", "8"); err != nil {
-		panic(err)
-	}
+	redistest.Parallel(8)
 	m.Run()
 }
 

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -40,11 +39,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	// Tests wait, for servers and for leases to run out: more of them go side by side than there are processors.
-	// What is on the command line counts.
-	if err := flag.Set("test.parallel", "6"); err != nil {
-		panic(err)
-	}
+	redistest.Parallel(6)
 	os.Exit(m.Run())
 }
 

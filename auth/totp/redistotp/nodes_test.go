@@ -26,7 +26,10 @@ const (
 	nodeClock = "DOORWARD_TEST_NODE_CLOCK" // what its clock says, in seconds since 1970
 )
 
-func TestMain(m *testing.M) { nodetest.Main(m, serve) }
+func TestMain(m *testing.M) {
+	redistest.Parallel(4)
+	nodetest.Main(m, serve)
+}
 
 // nodeFactors is what a process has.
 func nodeFactors(client redis.UniversalClient, at int64) (*totp.Factors, error) {

@@ -54,16 +54,18 @@ func get(t testing.TB, s totp.Store) (record string) {
 const smallestACL = "~{dw*}:t:* -@all +eval +evalsha +get +set"
 
 func TestTOTP(t *testing.T) {
-	n := 0
+	t.Parallel()
 	suite := func(t *testing.T, client redis.UniversalClient) {
+		n := 0
 		storetest.TOTP(t, func(t *testing.T) totp.Store {
 			n++
 			return open(t, client, func(c *redistotp.Config) { c.Prefix = fmt.Sprint("dw", n) })
 		})
 	}
-	t.Run("single", func(t *testing.T) { suite(t, redistest.Start(t).Client()) })
-	t.Run("cluster", func(t *testing.T) { suite(t, redistest.StartCluster(t).Client()) })
+	t.Run("single", func(t *testing.T) { t.Parallel(); suite(t, redistest.Start(t).Client()) })
+	t.Run("cluster", func(t *testing.T) { t.Parallel(); suite(t, redistest.StartCluster(t).Client()) })
 	t.Run("smallest ACL, RESP2", func(t *testing.T) {
+		t.Parallel()
 		s := redistest.Start(t)
 		user := []any{"ACL", "SETUSER", "kit", "on", ">secret"}
 		for _, word := range strings.Fields(smallestACL) {
