@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -167,8 +168,40 @@ func TestLostAnswers(t *testing.T) {
 	if res := lost("Rotate, rolled back", field("generation", "8"), func() (session.Result, error) { return s.Rotate(t.Context(), r) }); res.Outcome != session.RolledBack || res.Session.Generation != 8 {
 		t.Errorf("Rotate, rolled back: got %q and generation %d", res.Outcome, res.Session.Generation)
 	}
-	rotate(t, s, r, session.Late) // another call is another showing of what is the parent now
-	rotate(t, s, r, session.Reused)
+	rotate(t, s, r, session.Late)           // another call is another showing of what is the parent now
+	listed := func(id string) func() bool { // on the list of what was ended
+		return func() bool { return server.Do("EXISTS", "{dw}:s:"+id) == int64(1) }
+	}
+	// A thief was seen: that is told, whatever becomes of the answer, and once.
+	if res := lost("Rotate, reused", listed(r.ID), func() (session.Result, error) { return s.Rotate(t.Context(), r) }); res.Outcome != session.Reused || res.Session.Subject != r.Subject {
+		t.Errorf("Rotate, reused: got %q of %+v", res.Outcome, res.Session.Owner)
+	}
+	rotate(t, s, r, session.Gone)
+	other := create(t, s)
+	if _, err := s.End(t.Context(), other.Owner, other.ID); err != nil { // loads the script
+		t.Fatal(err)
+	}
+	row.Session = create(t, s)
+	var ended []string
+	lost("End", listed(row.Session.ID), func() (res session.Result, err error) {
+		ended, err = s.End(t.Context(), row.Session.Owner, row.Session.ID)
+		return res, err
+	})
+	if !slices.Equal(ended, []string{row.Session.ID}) {
+		t.Errorf("End: got %q", ended)
+	}
+	if again, err := s.End(t.Context(), row.Session.Owner, row.Session.ID); err != nil || len(again) > 0 {
+		t.Errorf("End, another call: got %q, %v", again, err)
+	}
+	list, err := s.List(t.Context(), row.Session.Owner)
+	if err != nil || slices.ContainsFunc(list, func(s session.Session) bool { return s.ID == r.ID || s.ID == row.Session.ID }) {
+		t.Errorf("listed are %+v, %v", list, err)
+	}
+	for _, id := range []string{r.ID, row.Session.ID} {
+		if ms := server.Do("PTTL", "{dw}:S:"+id).(int64); ms < 1 || ms > 60_000 {
+			t.Errorf("what is left of an ended session lives %d ms, expected up to a minute", ms)
+		}
+	}
 }
 
 // What Redis had forgotten when it came back. Access tokens are never believed again; refresh tokens only as far

@@ -1,15 +1,12 @@
 package redissession_test
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"strings"
 	"sync"
 	"testing"
@@ -20,27 +17,21 @@ import (
 	"github.com/doorward/doorward/auth"
 	"github.com/doorward/doorward/auth/session"
 	"github.com/doorward/doorward/auth/session/redissession"
+	"github.com/doorward/doorward/internal/nodetest"
 	"github.com/doorward/doorward/internal/redistest"
 	"github.com/doorward/doorward/revocation/redisrev"
 	"github.com/doorward/doorward/tokens"
 )
 
 const (
-	nodeRedis = "DOORWARD_TEST_NODE_REDIS" // makes the test binary a node over this Redis
+	nodeRedis = "DOORWARD_TEST_NODE_REDIS" // the Redis of a node
 	nodeClock = "DOORWARD_TEST_NODE_CLOCK" // how far its clock is ahead
 	issuer    = "https://api.example.com"
 )
 
 func TestMain(m *testing.M) {
-	if addr := os.Getenv(nodeRedis); addr != "" {
-		if err := serve(addr, os.Getenv(nodeClock)); err != nil {
-			_, _ = fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		return
-	}
 	redistest.Parallel(6)
-	os.Exit(m.Run())
+	nodetest.Main(m, serve)
 }
 
 // A kit is what one process has.
@@ -100,27 +91,17 @@ type reply struct {
 	Told            map[string]int
 }
 
-// serve is a node: it does what the path says with the token in the body, until its standard input ends.
-func serve(addr, ahead string) error {
-	d, err := time.ParseDuration(ahead)
+// serve does what the path says with the token in the body.
+func serve() (http.Handler, error) {
+	d, err := time.ParseDuration(os.Getenv(nodeClock))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	client := redis.NewClient(&redis.Options{Addr: addr})
-	k, err := newKit(client, d, nil)
+	k, err := newKit(redis.NewClient(&redis.Options{Addr: os.Getenv(nodeRedis)}), d, nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	fmt.Println(l.Addr())
-	go func() {
-		_, _ = io.Copy(io.Discard, os.Stdin)
-		os.Exit(0)
-	}()
-	return http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		pair := new(auth.Pair)
 		if err == nil {
@@ -137,7 +118,7 @@ func serve(addr, ahead string) error {
 		defer k.mu.Unlock()
 		a.Told = k.told
 		_ = json.NewEncoder(w).Encode(a)
-	}))
+	}), nil
 }
 
 func (k *kit) do(r *http.Request, what, text string) (*auth.Pair, error) {
@@ -173,29 +154,8 @@ type node struct {
 
 func startNode(t *testing.T, s *redistest.Server, ahead time.Duration) *node {
 	t.Helper()
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), nodeRedis+"="+s.Addr(), nodeClock+"="+ahead.String())
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe() // it ends with this process, however that ends
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = in.Close()
-		_ = cmd.Wait()
-	})
-	addr, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		t.Fatalf("the node says nothing: %v", err)
-	}
-	return &node{t, "http://" + strings.TrimSpace(addr) + "/", &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 32}}}
+	url := nodetest.Start(t, nodeRedis+"="+s.Addr(), nodeClock+"="+ahead.String())
+	return &node{t, url + "/", &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 32}}}
 }
 
 func (n *node) ask(what, text string) (a reply) {

@@ -135,7 +135,7 @@ func (s *Store) End(ctx context.Context, owner session.Owner, ids ...string) (en
 	if err := check(owner, ids...); err != nil || len(ids) == 0 {
 		return nil, err
 	}
-	return s.ended(s.repeat(ctx, s.step, endScript, []string{s.key("I", owner)}, nil, ids))
+	return s.ended(s.repeat(ctx, s.step, endScript, []string{s.key("I", owner)}, []any{call()}, ids))
 }
 
 // EndBelow implements [session.Store].

@@ -5,7 +5,8 @@ import "github.com/doorward/doorward/revocation/redisrev"
 // The format, for every release that shares it. A change ships readers before writers, or a new prefix.
 //
 //	{dw}:S:sid    hash        a session: see names; it lives until idle_until. One that is replaced may have heir too:
-//	                          the id that replaced it, for its ending alone
+//	                          the id that replaced it, for its ending alone. One that was ended, or ended by an old token,
+//	                          stands for a minute more, with an until of 0, so that the call, sent again, finds what it did
 //	{dw}:I:owner  sorted set  ids of the owner's sessions that are not replaced, by until; it lives until the last
 //	{dw}:V:owner  hash        version, ended_below, except; it lives for ever
 //
@@ -61,12 +62,22 @@ local function save(k, row)
 	redis.call('PEXPIREAT', k, row.idle_until)
 end
 
-local function over(row)
-	return now >= tonumber(row.idle_until) or now >= tonumber(row['until'])
-end
-
 local function ms(t)
 	return string.format('%.0f', t)
+end
+
+-- bury leaves of an ended session what this call has done. It is over, whatever clocks say, for everybody else.
+local function bury(k, row, call, did)
+	row.by, row.did, row['until'], row.idle_until = call, did, '0', ms(now + 60000)
+	save(k, row)
+end
+
+local function buried(row)
+	return row['until'] == '0'
+end
+
+local function over(row)
+	return now >= tonumber(row.idle_until) or now >= tonumber(row['until'])
 end
 
 -- told names the keys of the sessions whose ids stand from ARGV[a]: a pair for each from KEYS[k].
@@ -250,9 +261,14 @@ elseif outcome == 'late' then
 elseif outcome == 'gone' or outcome == 'reused' then
 	typed()
 	publish(KEYS[6])
-	redis.call('DEL', KEYS[5])
+	local was = dump(row)
+	if outcome == 'reused' then -- somebody has to be told, so the word must not be lost on the way
+		bury(KEYS[5], row, ARGV[3], outcome)
+	elseif not buried(row) then
+		redis.call('DEL', KEYS[5])
+	end
 	redis.call('ZREM', index, ARGV[5])
-	return reply(outcome, dump(row))
+	return reply(outcome, was)
 else
 	return reply(outcome, dump(row))
 end
@@ -261,25 +277,28 @@ save(KEYS[5], row)
 return reply(outcome, dump(row))
 `)
 
-// KEYS: index, then pairs. ARGV: ids.
+// KEYS: index, then pairs. ARGV: call, then ids.
 var endScript = redisrev.NewScript(rows + `
-local S, s = told(5, 3)
-local ended, drop, more = {}, {}, {}
-for i = 3, #ARGV do
+local S, s = told(5, 4)
+local ended, drop, more, alive = {}, {}, {}, {}
+for i = 4, #ARGV do
 	local id = ARGV[i]
 	local row = load(S[id])
 	table.insert(more, id)
-	if not row or row.owner == owner then
+	if row and row.owner == owner and row.by == ARGV[3] and row.did == 'ended' then
+		table.insert(ended, id)
+	elseif not row or row.owner == owner and not buried(row) then
 		table.insert(drop, id)
 		if row and row.replaced ~= '0' and not over(row) and row.heir and not S[row.heir] then
 			table.insert(more, row.heir)
 		end
 		if row and row.replaced == '0' and not over(row) then
 			table.insert(ended, id)
+			alive[id] = row
 		end
 	end
 end
-if #more > #ARGV - 2 then
+if #more > #ARGV - 3 then
 	return reply('more', more)
 end
 typed()
@@ -287,7 +306,11 @@ for _, id in ipairs(drop) do
 	publish(s[id])
 end
 for _, id in ipairs(drop) do
-	redis.call('DEL', S[id])
+	if alive[id] then
+		bury(S[id], alive[id], ARGV[3], 'ended')
+	else
+		redis.call('DEL', S[id])
+	end
 	redis.call('ZREM', index, id)
 end
 begin()
