@@ -27,7 +27,6 @@ const slack = 2 * time.Second
 // Whatever is wrong with Redis: half the limit in the process, within the deadline, and an event. When it
 // is back, it is as it was.
 func TestOutage_STD_R11(t *testing.T) {
-	t.Parallel()
 	for _, test := range []struct {
 		name        string
 		spoil, mend func(*redistest.Server, *redistest.Proxy)
@@ -244,7 +243,6 @@ func TestReads_ATK_D06_GoToTheMaster(t *testing.T) {
 
 // ATK-D01: Redis is not there at start.
 func TestOutage_ATK_D01_DownAtStart(t *testing.T) {
-	t.Parallel()
 	s := redistest.Start(t)
 	s.Kill()
 	l := open(t, s.Client(), func(c *redislimit.Config) { c.Timeout, c.Fallback = timeout, nil })

@@ -23,7 +23,7 @@ import (
 var login = ratelimit.Rate{N: 5, Per: 15 * time.Minute}
 
 func TestMain(m *testing.M) {
-	redistest.Parallel(6)
+	redistest.Parallel(4)
 	m.Run()
 }
 

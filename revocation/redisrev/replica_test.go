@@ -44,7 +44,6 @@ func leased(t testing.TB, r *revocation.Replica) *revocation.Replica {
 
 // Whatever a list must do, a replica does: on the node that ends, on another one, and while it is loading.
 func TestReplica(t *testing.T) {
-	t.Parallel()
 	replica := func(t *testing.T, s *redistest.Server) *revocation.Replica {
 		return leased(t, replicate(t, settled(t, s.Client())))
 	}

@@ -67,7 +67,6 @@ func calls(s *redissession.Store, row session.Session, epoch string) map[string]
 
 // Redis does not answer: each call says so within its deadline, and what was there is there afterwards.
 func TestOutage_STD_S10(t *testing.T) {
-	t.Parallel()
 	const timeout, slack = 200 * time.Millisecond, 2 * time.Second
 	for _, test := range []struct {
 		name        string

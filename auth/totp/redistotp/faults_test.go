@@ -42,7 +42,6 @@ func enrolled(t testing.TB, s totp.Store) *totp.Factors {
 
 // Redis does not answer, or may not be believed: 503 within the deadline, and the same code is good afterwards.
 func TestOutage_ATK_O05_FailClosed(t *testing.T) {
-	t.Parallel()
 	const timeout, slack = 200 * time.Millisecond, 2 * time.Second
 	for _, test := range []struct {
 		name        string
