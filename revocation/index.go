@@ -57,15 +57,15 @@ func (x *index) put(name string, value int64, until time.Duration) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	t := *x.slots.Load()
-	s := find(t, lo, hi)
-	if s.lo.Load() != 0 {
+	s, taken := find(t, lo, hi)
+	if taken {
 		s.value.Store(uint64(max(value, int64(s.value.Load()))))
 		s.until.Store(uint64(max(until, time.Duration(s.until.Load()))))
 		return
 	}
 	if (x.used+1)*4 > len(t)*3 {
 		t = x.rebuild(time.Since(x.start))
-		s = find(t, lo, hi)
+		s, _ = find(t, lo, hi)
 	}
 	x.used++
 	s.hi.Store(hi)
@@ -75,13 +75,17 @@ func (x *index) put(name string, value int64, until time.Duration) {
 	x.kinds[kind].Store(true)
 }
 
-// find returns the slot of a key, or the free one where it belongs. There always is a free one.
-func find(t []slot, lo, hi uint64) *slot {
+// find returns the slot of a key, or the free one where it belongs, and which of the two it is: a free one may be another's by
+// the time that a reader looks at it again. There always is a free one.
+func find(t []slot, lo, hi uint64) (s *slot, taken bool) {
 	i, _ := bits.Mul64(lo, uint64(len(t)))
 	for {
 		s := &t[i]
-		if l := s.lo.Load(); l == 0 || l == lo && s.hi.Load() == hi {
-			return s
+		switch l := s.lo.Load(); {
+		case l == 0:
+			return s, false
+		case l == lo && s.hi.Load() == hi:
+			return s, true
 		}
 		if i++; i == uint64(len(t)) {
 			i = 0
@@ -100,7 +104,7 @@ func (x *index) rebuild(now time.Duration) []slot {
 	t := make([]slot, max(minSlots, 2*live))
 	for i := range old {
 		if o := &old[i]; o.lo.Load() != 0 && time.Duration(o.until.Load()) > now {
-			s := find(t, o.lo.Load(), o.hi.Load())
+			s, _ := find(t, o.lo.Load(), o.hi.Load())
 			s.hi.Store(o.hi.Load())
 			s.value.Store(o.value.Load())
 			s.until.Store(o.until.Load())
@@ -142,8 +146,8 @@ func (x *index) len() int {
 
 // get returns the value under a key. It asks for the time only when there is an entry, since most requests find none.
 func (x *index) get(lo, hi uint64) (int64, bool) {
-	s := find(*x.slots.Load(), lo, hi)
-	if s.lo.Load() == 0 || time.Since(x.start) >= time.Duration(s.until.Load()) {
+	s, taken := find(*x.slots.Load(), lo, hi)
+	if !taken || time.Since(x.start) >= time.Duration(s.until.Load()) {
 		return 0, false
 	}
 	return int64(s.value.Load()), true

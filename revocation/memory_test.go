@@ -3,6 +3,8 @@ package revocation_test
 import (
 	"fmt"
 	"runtime"
+	"strconv"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -138,5 +140,37 @@ func BenchmarkMemory_Revoke(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		_ = l.Revoke(b.Context(), r)
+	}
+}
+
+// Who was never ended is never refused, while others are: a reader that finds a free slot must not believe what a writer puts
+// there a moment later.
+func TestMemory_OthersWhileEntriesCome(t *testing.T) {
+	for range 30 {
+		list := revocation.NewMemory() // a small table, in which keys meet
+		epoch, err := list.Epoch(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := &auth.Principal{Issuer: "https://api.example.com", Subject: "ann", Session: "alive", TokenID: "alive", Version: 1, Epoch: epoch}
+		var writer sync.WaitGroup
+		writer.Go(func() {
+			for i := range 3000 {
+				id := strconv.Itoa(i)
+				_ = list.Revoke(t.Context(), auth.Revocation{Issuer: p.Issuer, Subject: "bob", Session: id}, auth.Revocation{Issuer: p.Issuer, Subject: "bob", TokenID: id})
+			}
+		})
+		ended := make(chan struct{})
+		go func() { writer.Wait(); close(ended) }()
+		for done := false; !done; {
+			select {
+			case <-ended:
+				done = true
+			default:
+			}
+			if err := list.Check(t.Context(), p); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 }
