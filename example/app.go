@@ -83,6 +83,14 @@ func read(r *http.Request, v any) error {
 	return nil
 }
 
+func readCode(r *http.Request) (string, error) {
+	var in struct {
+		Code string `json:"code"`
+	}
+	err := read(r, &in)
+	return in.Code, err
+}
+
 func (a *app) me(_ *http.Request, p *auth.Principal) (any, error) {
 	return struct {
 		Subject string    `json:"subject"`
@@ -160,16 +168,14 @@ func (a *app) enrol(r *http.Request, p *auth.Principal) (any, error) {
 
 // confirm takes the first code of the app: from now on logins ask for one, and where somebody else was logged in he is not.
 func (a *app) confirm(r *http.Request, p *auth.Principal) (any, error) {
-	var in struct {
-		Code string `json:"code"`
-	}
-	if err := read(r, &in); err != nil {
+	code, err := readCode(r)
+	if err != nil {
 		return nil, err
 	}
 	if err := a.users.setFactor(p.Subject, changing); err != nil {
 		return nil, err
 	}
-	codes, err := a.factors.Confirm(r.Context(), p.Tenant, p.Subject, in.Code)
+	codes, err := a.factors.Confirm(r.Context(), p.Tenant, p.Subject, code)
 	if err != nil {
 		return nil, err
 	}
@@ -182,16 +188,14 @@ func (a *app) confirm(r *http.Request, p *auth.Principal) (any, error) {
 
 // remove takes a code of the factor that goes.
 func (a *app) remove(r *http.Request, p *auth.Principal) (any, error) {
-	var in struct {
-		Code string `json:"code"`
-	}
-	if err := read(r, &in); err != nil {
+	code, err := readCode(r)
+	if err != nil {
 		return nil, err
 	}
 	if err := a.users.setFactor(p.Subject, changing); err != nil {
 		return nil, err
 	}
-	if err := a.factors.Remove(r.Context(), p.Tenant, p.Subject, in.Code); err != nil {
+	if err := a.factors.Remove(r.Context(), p.Tenant, p.Subject, code); err != nil {
 		return nil, err // the factor is there, and asked for, as its store says so
 	}
 	if err := a.users.setFactor(p.Subject, ""); err != nil {
