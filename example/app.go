@@ -134,6 +134,9 @@ func (a *app) secondFactor(ctx context.Context, p *auth.Principal, code string) 
 	if auth.CodeOf(err) == auth.ValidationFailed { // not the form of a code
 		return a.recover(ctx, p, code)
 	}
+	if err == nil && row.factor == changing { // the change is over, whatever became of its last write
+		err = a.users.settleFactor(p.Subject, active)
+	}
 	p.Methods = append(p.Methods, "otp", "mfa")
 	return err
 }
@@ -166,21 +169,31 @@ func (a *app) enrol(r *http.Request, p *auth.Principal) (any, error) {
 	return map[string]string{"secret": key.Secret(), "uri": key.URI(), "svg": svg}, err
 }
 
+// unchanged puts back what the users table said of a factor that was refused a change. Where it is not known whether there was one,
+// the store of factors decides until the next.
+func (a *app) unchanged(name, before string, err error) error {
+	if code := auth.CodeOf(err); code != auth.ValidationFailed && code != auth.LoginFailed && code != auth.RateLimited {
+		return nil
+	}
+	return a.users.settleFactor(name, before)
+}
+
 // confirm takes the first code of the app: from now on logins ask for one, and where somebody else was logged in he is not.
 func (a *app) confirm(r *http.Request, p *auth.Principal) (any, error) {
 	code, err := readCode(r)
 	if err != nil {
 		return nil, err
 	}
-	if err := a.users.setFactor(p.Subject, changing); err != nil {
+	before, err := a.users.swapFactor(p.Subject, changing)
+	if err != nil {
 		return nil, err
 	}
 	codes, err := a.factors.Confirm(r.Context(), p.Tenant, p.Subject, code)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, a.unchanged(p.Subject, before, err))
 	}
 	// The codes are shown in any case, since it is for this once.
-	if err := errors.Join(a.users.setFactor(p.Subject, active), a.sessions.EndOthers(r.Context(), p.Tenant, p.Subject, p.Session)); err != nil {
+	if err := errors.Join(a.users.settleFactor(p.Subject, active), a.sessions.EndOthers(r.Context(), p.Tenant, p.Subject, p.Session)); err != nil {
 		log.Print("after an enrolment: ", err)
 	}
 	return map[string][]string{"recovery_codes": codes.List()}, nil
@@ -192,13 +205,14 @@ func (a *app) remove(r *http.Request, p *auth.Principal) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := a.users.setFactor(p.Subject, changing); err != nil {
+	before, err := a.users.swapFactor(p.Subject, changing)
+	if err != nil {
 		return nil, err
 	}
 	if err := a.factors.Remove(r.Context(), p.Tenant, p.Subject, code); err != nil {
-		return nil, err // the factor is there, and asked for, as its store says so
+		return nil, errors.Join(err, a.unchanged(p.Subject, before, err))
 	}
-	if err := a.users.setFactor(p.Subject, ""); err != nil {
+	if err := a.users.settleFactor(p.Subject, ""); err != nil {
 		return nil, err
 	}
 	return nil, a.sessions.EndOthers(r.Context(), p.Tenant, p.Subject, p.Session)

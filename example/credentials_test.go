@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -65,6 +66,8 @@ func TestSecondFactor_STD_O09_ATK_O05(t *testing.T) {
 		first := code(t, secret, 0)
 		codes := root.post(t, "/factor/confirm", `{"code":"`+first+`"}`, 200, "recovery_codes").Recovery
 		root.post(t, "/factor", "", 422, "validation_failed") // there is one
+		root.post(t, "/factor/confirm", `{"code":"123456"}`, 422, "validation_failed")
+		root.post(t, "/factor/remove", `{"code":"`+first+`"}`, 401, "login_failed") // used, so nothing changes
 		elsewhere.want(t, "GET", "/me", "", 401, "token_revoked")
 
 		// The password is half of it from now on.
@@ -169,7 +172,7 @@ func TestRecovery_ATK_S15_EndedMeanwhile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := users.setFactor("ann", active); err != nil {
+	if _, err := users.swapFactor("ann", active); err != nil {
 		t.Fatal(err)
 	}
 	p, err := users.login(t.Context(), "ann", "password of ann")
@@ -205,7 +208,7 @@ func TestFactor_BetweenTwoWrites(t *testing.T) {
 		}
 		return ""
 	}
-	if err := users.setFactor("ann", changing); err != nil {
+	if _, err := users.swapFactor("ann", changing); err != nil {
 		t.Fatal(err)
 	}
 	key, err := a.factors.Begin(t.Context(), "", "ann", "ann")
@@ -226,6 +229,29 @@ func TestFactor_BetweenTwoWrites(t *testing.T) {
 	}
 	if got := login(""); got != "" {
 		t.Errorf("removed, and the server died: %q", got)
+	}
+}
+
+// A refused change leaves the users table as it was: what is asked for at a login does not hang on the store of factors after it.
+func TestFactor_RefusedChange(t *testing.T) {
+	users := demo(t)
+	a, err := newApp(t, users)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &auth.Principal{Subject: "ann", Session: "s"}
+	for _, before := range []string{"", active} {
+		if _, err := users.swapFactor("ann", before); err != nil {
+			t.Fatal(err)
+		}
+		for _, change := range []route{a.confirm, a.remove} {
+			if _, err := change(httptest.NewRequest("POST", "/", strings.NewReader(`{"code":"123456"}`)), p); err == nil {
+				t.Error("a wrong code has changed something")
+			}
+			if row, _ := users.read("ann"); row.factor != before {
+				t.Errorf("the table says %q, before it said %q", row.factor, before)
+			}
+		}
 	}
 }
 

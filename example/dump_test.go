@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode"
@@ -59,7 +60,11 @@ func TestDump_STD_V04(t *testing.T) {
 	for _, c := range recovery {
 		secrets["recovery code "+c[:3]] = c
 	}
-	secrets["TOTP secret in Redis"] = enrolled(t, server)
+	inRedis, codes := enrolled(t, server)
+	secrets["TOTP secret in Redis"] = inRedis
+	for i, c := range codes {
+		secrets["recovery code in Redis "+strconv.Itoa(i)] = c
+	}
 	dump := server.Dump()
 	for _, store := range []string{"{dw}:S:", "{dw}:t:", "{dw}:k:", "{dw}:o:"} { // sessions, factors, keys, links
 		if !strings.Contains(dump, store) {
@@ -102,8 +107,8 @@ func TestDump_STD_V04(t *testing.T) {
 	t.Logf("%d secrets, %d words of the dump, %d tries", len(secrets), len(words), tries)
 }
 
-// enrolled puts a factor into Redis as well, sealed as the example seals, and returns its secret.
-func enrolled(t *testing.T, server *redistest.Server) string {
+// enrolled puts a factor into Redis as well, sealed as the example seals, and returns its secret and its recovery codes.
+func enrolled(t *testing.T, server *redistest.Server) (secret string, recovery []string) {
 	t.Helper()
 	store, err := redistotp.New(redistotp.Config{Client: server.Client()})
 	if err != nil {
@@ -121,7 +126,11 @@ func enrolled(t *testing.T, server *redistest.Server) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return key.Secret()
+	codes, err := factors.Confirm(t.Context(), "", "ann", code(t, key.Secret(), 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key.Secret(), codes.List()
 }
 
 func quoted(s string) string {

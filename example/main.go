@@ -64,7 +64,10 @@ func main() {
 	defer stop()
 	done := make(chan struct{})
 	context.AfterFunc(ctx, func() {
-		_ = server.Shutdown(context.Background())
+		stop() // a second interrupt ends it at once
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		_ = server.Shutdown(ctx)
 		close(done)
 	})
 	if err := server.ListenAndServe(); err != http.ErrServerClosed {

@@ -113,8 +113,19 @@ func (u *users) Raise(_ context.Context, _, name string, end bool, except string
 	return version, err
 }
 
-func (u *users) setFactor(name, factor string) error {
-	return u.change(name, func(row *user) { row.factor = factor })
+// swapFactor writes what is so of a user's factor, and returns what was.
+func (u *users) swapFactor(name, factor string) (before string, err error) {
+	err = u.change(name, func(row *user) { before, row.factor = row.factor, factor })
+	return before, err
+}
+
+// settleFactor ends a change, unless another one has done so: UPDATE ... WHERE factor = 'changing'.
+func (u *users) settleFactor(name, factor string) error {
+	return u.change(name, func(row *user) {
+		if row.factor == changing {
+			row.factor = factor
+		}
+	})
 }
 
 // change is an UPDATE of one row.

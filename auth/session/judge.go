@@ -22,8 +22,8 @@ import "time"
 //	otherwise                                                    Reused      end
 //
 // A write is the returned row, where the row's Generation and Late are still those that were judged (in SQL:
-// UPDATE ... WHERE generation = ? AND late = ?; no row changed: read and judge again). An end deletes the
-// row and puts it on the list; without a row of the owner's, a zero one is returned and there is nothing to end.
+// UPDATE ... WHERE generation = ? AND late = ?; no row changed: read and judge again). An end deletes the row, or leaves it over, and
+// puts it on the list; without a row of the owner's, a zero one is returned and there is nothing to end.
 // With r.Lend nothing is written or ended; the lines with a child are Lent then, and Reused is Late.
 //
 // Kept is what holds the promise to browsers. From moves at each swap, so that a second one within the grace time

@@ -24,6 +24,7 @@ type scene struct {
 	*load
 	servers   map[string]*redistest.Server // by address
 	sentinels *redistest.Sentinels
+	paused    *node // by a fault that another one happens beside
 }
 
 // A fault happens and is over when run returns.
@@ -105,9 +106,9 @@ func (s *scene) master() *redistest.Server {
 	return s.servers[addr]
 }
 
-// one is any node, of those that answer from memory if there are any: a fault of the others shows little.
+// one is any node that runs, of those that answer from memory if there are any: a fault of the others shows little.
 func (s *scene) one() *node {
-	nodes := s.all()
+	nodes := slices.DeleteFunc(slices.Clone(s.all()), func(n *node) bool { return n == s.paused })
 	if known := slices.DeleteFunc(slices.Clone(nodes), func(n *node) bool { return n.list == direct }); len(known) > 0 {
 		nodes = known
 	}
@@ -116,7 +117,10 @@ func (s *scene) one() *node {
 
 func (s *scene) pauses(n *node, meanwhile func()) {
 	n.pause()
+	before := s.paused
+	s.paused = n
 	meanwhile()
+	s.paused = before
 	n.resume()
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -172,8 +173,8 @@ func TestLostAnswers(t *testing.T) {
 		return func() bool { return server.Do("EXISTS", "{dw}:s:"+id) == int64(1) }
 	}
 	// A thief was seen: that is told, whatever becomes of the answer, and once.
-	if res := lost("Rotate, reused", listed(r.ID), func() (session.Result, error) { return s.Rotate(t.Context(), r) }); res.Outcome != session.Reused || res.Session.Subject != r.Subject {
-		t.Errorf("Rotate, reused: got %q of %+v", res.Outcome, res.Session.Owner)
+	if res := lost("Rotate, reused", listed(r.ID), func() (session.Result, error) { return s.Rotate(t.Context(), r) }); res.Outcome != session.Reused || res.Session.Generation != 8 {
+		t.Errorf("Rotate, reused: got %q of generation %d", res.Outcome, res.Session.Generation)
 	}
 	rotate(t, s, r, session.Gone)
 	other := create(t, s)
@@ -342,4 +343,86 @@ func TestDurable(t *testing.T) {
 	check()
 	cluster.Owner("{dw}").Do("CONFIG", "SET", "no-appendfsync-on-rewrite", "yes")
 	check("got no-appendfsync-on-rewrite yes")
+}
+
+// STD-S07: an ending waits for every node that answers from memory, also when it is called again or sent again, and finds that
+// the row is over already: another node may not have heard of it. That one is cut off here, and holds a lease.
+func TestEndedBefore_STD_S07_WaitsForOthers(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(t *testing.T, s *redissession.Store, row session.Session, mine *redistest.Proxy, acted func()){
+		"called again": func(t *testing.T, s *redissession.Store, row session.Session, _ *redistest.Proxy, _ func()) {
+			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			defer cancel()
+			if _, err := s.End(ctx, row.Owner, row.ID); !errors.Is(err, revocation.ErrUnconfirmed) {
+				t.Fatalf("got %v, expected that it is not confirmed", err)
+			}
+			if _, err := s.End(t.Context(), row.Owner, row.ID); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"sent again": func(t *testing.T, s *redissession.Store, row session.Session, mine *redistest.Proxy, acted func()) {
+			mine.HalfOpen()
+			go func() { acted(); mine.Heal() }()
+			if ended, err := s.End(t.Context(), row.Owner, row.ID); err != nil || len(ended) != 1 {
+				t.Fatalf("got %q, %v", ended, err)
+			}
+		},
+		"an old token, sent again": func(t *testing.T, s *redissession.Store, row session.Session, mine *redistest.Proxy, acted func()) {
+			r := showing(row, 1, row.Epoch)
+			r.Grace = 0
+			rotate(t, s, r, session.Rotated)
+			r.Generation = 2
+			rotate(t, s, r, session.Rotated)
+			r.Generation = 1
+			mine.HalfOpen()
+			go func() { acted(); mine.Heal() }()
+			if res, err := s.Rotate(t.Context(), r); err != nil || res.Outcome != session.Reused {
+				t.Fatalf("got %q, %v", res.Outcome, err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := redistest.Start(t)
+			mine, theirs := redistest.NewProxy(t, server.Addr()), redistest.NewProxy(t, server.Addr())
+			client := redis.NewClient(&redis.Options{Addr: mine.Addr(), ReadTimeout: 200 * time.Millisecond, MaxRetries: 20})
+			t.Cleanup(func() { _ = client.Close() })
+			s := open(t, client)
+			load := create(t, s) // loads the scripts, so that a first sending does the work
+			if _, err := s.End(t.Context(), load.Owner, load.ID); err != nil {
+				t.Fatal(err)
+			}
+			row := create(t, s)
+			other := redis.NewClient(&redis.Options{Addr: theirs.Addr()})
+			t.Cleanup(func() { _ = other.Close() })
+			list, err := redisrev.New(redisrev.Config{Client: other, Timeout: time.Second})
+			if err != nil {
+				t.Fatal(err)
+			}
+			node, err := revocation.NewReplica(revocation.ReplicaConfig{Feed: list})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = node.Close() })
+			redistest.Eventually(t, func() error {
+				if !node.Status().Leased {
+					return fmt.Errorf("no lease: %+v", node.Status())
+				}
+				return nil
+			})
+			p := &auth.Principal{Issuer: row.Issuer, Tenant: row.Tenant, Subject: row.Subject, Session: row.ID, TokenID: "j", Version: 9, Epoch: row.Epoch}
+			if err := node.Check(t.Context(), p); err != nil {
+				t.Fatal(err)
+			}
+			theirs.BlackHole()
+			end(t, s, row, mine, func() {
+				for server.Do("EXISTS", "{dw}:s:"+row.ID) == int64(0) {
+					runtime.Gosched()
+				}
+			})
+			if err := node.Check(t.Context(), p); err == nil {
+				t.Error("the other node accepts what has ended")
+			}
+		})
+	}
 }

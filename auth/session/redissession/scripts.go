@@ -211,11 +211,14 @@ if epoch ~= ARGV[4] then
 	return reply('other epoch')
 end
 local row = load(KEYS[5])
-if not row or row.owner ~= owner then
+if not row or row.owner ~= owner or buried(row) and row.by ~= ARGV[3] then
 	top()
 	return reply('gone')
 end
 if row.by == ARGV[3] then
+	if buried(row) then
+		publish(KEYS[6]) -- this sending has to wait for every node as well
+	end
 	return reply(row.did, dump(row))
 end
 local p, c = tonumber(ARGV[6]), tonumber(row.generation)
@@ -264,7 +267,7 @@ elseif outcome == 'gone' or outcome == 'reused' then
 	local was = dump(row)
 	if outcome == 'reused' then -- somebody has to be told, so the word must not be lost on the way
 		bury(KEYS[5], row, ARGV[3], outcome)
-	elseif not buried(row) then
+	else
 		redis.call('DEL', KEYS[5])
 	end
 	redis.call('ZREM', index, ARGV[5])
@@ -280,22 +283,23 @@ return reply(outcome, dump(row))
 // KEYS: index, then pairs. ARGV: call, then ids.
 var endScript = redisrev.NewScript(rows + `
 local S, s = told(5, 4)
-local ended, drop, more, alive = {}, {}, {}, {}
+local ended, drop, more, rest = {}, {}, {}, {}
 for i = 4, #ARGV do
 	local id = ARGV[i]
 	local row = load(S[id])
 	table.insert(more, id)
-	if row and row.owner == owner and row.by == ARGV[3] and row.did == 'ended' then
-		table.insert(ended, id)
-	elseif not row or row.owner == owner and not buried(row) then
-		table.insert(drop, id)
+	if not row or row.owner == owner then
+		table.insert(drop, id) -- on the list in any case: this call has to wait for every node, whoever ended it before
+		if row and buried(row) and row.by == ARGV[3] then
+			table.insert(ended, id)
+		end
 		if row and row.replaced ~= '0' and not over(row) and row.heir and not S[row.heir] then
 			table.insert(more, row.heir)
 		end
 		if row and row.replaced == '0' and not over(row) then
 			table.insert(ended, id)
-			alive[id] = row
 		end
+		rest[id] = row
 	end
 end
 if #more > #ARGV - 3 then
@@ -306,9 +310,10 @@ for _, id in ipairs(drop) do
 	publish(s[id])
 end
 for _, id in ipairs(drop) do
-	if alive[id] then
-		bury(S[id], alive[id], ARGV[3], 'ended')
-	else
+	local row = rest[id]
+	if row and row.replaced == '0' and not over(row) then
+		bury(S[id], row, ARGV[3], 'ended')
+	elseif row and not buried(row) then
 		redis.call('DEL', S[id])
 	end
 	redis.call('ZREM', index, id)
