@@ -7,6 +7,7 @@ import (
 	"log"
 	"net/http"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/doorward/doorward/auth"
@@ -29,6 +30,10 @@ type app struct {
 	keys     *apikey.Keys
 	invites  *onetime.Kind[invitation]
 	policy   *policy.Policy
+
+	// changing is held while a factor comes or goes, from the first write to the last: of two at once, the refused one would
+	// undo what the other one notes. In a database it is a lock on the user's row.
+	changing sync.Mutex
 }
 
 // credentials makes what proves somebody beside a password. All of it hangs on the one secret.
@@ -134,9 +139,6 @@ func (a *app) secondFactor(ctx context.Context, p *auth.Principal, code string) 
 	if auth.CodeOf(err) == auth.ValidationFailed { // not the form of a code
 		return a.recover(ctx, p, code)
 	}
-	if err == nil && row.factor == changing { // the change is over, whatever became of its last write
-		err = a.users.settleFactor(p.Subject, active)
-	}
 	p.Methods = append(p.Methods, "otp", "mfa")
 	return err
 }
@@ -184,6 +186,8 @@ func (a *app) confirm(r *http.Request, p *auth.Principal) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	a.changing.Lock()
+	defer a.changing.Unlock()
 	before, err := a.users.swapFactor(p.Subject, changing)
 	if err != nil {
 		return nil, err
@@ -205,6 +209,8 @@ func (a *app) remove(r *http.Request, p *auth.Principal) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	a.changing.Lock()
+	defer a.changing.Unlock()
 	before, err := a.users.swapFactor(p.Subject, changing)
 	if err != nil {
 		return nil, err

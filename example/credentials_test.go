@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -274,4 +275,46 @@ func newApp(t *testing.T, users *users) (*app, error) {
 	}
 	a := &app{users: users, sessions: sessions}
 	return a, a.credentials(origin, keys, tok, s, auth.Log(nil))
+}
+
+// Two changes of one factor at once, a right code and a wrong one: what the users table says afterwards is what is so.
+func TestFactor_TwoChangesAtOnce(t *testing.T) {
+	users := demo(t)
+	a, err := newApp(t, users)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &auth.Principal{Subject: "ann", Session: "s"}
+	send := func(change route, code string) {
+		_, _ = change(httptest.NewRequest("POST", "/", strings.NewReader(`{"code":"`+code+`"}`)), p)
+	}
+	both := func(change route, right string) {
+		var all sync.WaitGroup
+		all.Go(func() { send(change, "000000") })
+		all.Go(func() { send(change, right) })
+		all.Wait()
+	}
+	for range 50 {
+		key, err := a.factors.Begin(t.Context(), "", "ann", "ann")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, step := range []struct {
+			change route
+			n      time.Duration
+		}{{a.confirm, 0}, {a.remove, 1}} {
+			both(step.change, code(t, key.Secret(), step.n))
+			status, err := a.factors.Status(t.Context(), "", "ann")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if row, _ := users.read("ann"); row.factor != map[bool]string{true: active, false: ""}[status.Active] {
+				t.Fatalf("the table says %q, and a factor is there: %t", row.factor, status.Active)
+			}
+		}
+		_ = a.factors.Reset(t.Context(), "", "ann") // where the right code came last and was refused
+		if _, err := users.swapFactor("ann", ""); err != nil {
+			t.Fatal(err)
+		}
+	}
 }

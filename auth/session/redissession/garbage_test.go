@@ -83,7 +83,7 @@ func TestGarbage_ATK_D07(t *testing.T) {
 				for _, f := range test.fails {
 					want = want || f == name
 				}
-				before := dump(server)
+				before := server.Dump()
 				err := call(t.Context())
 				switch {
 				case !want && err != nil:
@@ -92,7 +92,7 @@ func TestGarbage_ATK_D07(t *testing.T) {
 					t.Errorf("%s: got %v, expected store_unavailable", name, err)
 				case want && test.name != "version of the subject is at its end" && !errors.Is(err, revocation.ErrUnreadable):
 					t.Errorf("%s: got %v, expected ErrUnreadable", name, err)
-				case want && dump(server) != before:
+				case want && server.Dump() != before:
 					t.Errorf("%s: something was written", name)
 				}
 			}
@@ -129,8 +129,8 @@ func TestRefuses(t *testing.T) {
 			return err
 		},
 	} {
-		before := dump(server)
-		if err := call(t.Context()); err == nil || dump(server) != before {
+		before := server.Dump()
+		if err := call(t.Context()); err == nil || server.Dump() != before {
 			t.Errorf("%s: got %v, expected an error and nothing written", name, err)
 		}
 	}

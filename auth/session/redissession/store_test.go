@@ -16,27 +16,6 @@ import (
 	"github.com/doorward/doorward/internal/redistest"
 )
 
-// dump is all that Redis holds, as text.
-func dump(s *redistest.Server) string {
-	var all []string
-	for _, k := range s.Do("KEYS", "*").([]any) {
-		var v any
-		switch s.Do("TYPE", k) {
-		case "hash":
-			v = s.Do("HGETALL", k)
-		case "zset":
-			v = s.Do("ZRANGE", k, 0, -1, "WITHSCORES")
-		case "stream":
-			v = s.Do("XRANGE", k, "-", "+")
-		default:
-			v = s.Do("GET", k)
-		}
-		all = append(all, fmt.Sprint(k, " ", v, "\n"))
-	}
-	slices.Sort(all)
-	return strings.Join(all, "")
-}
-
 // Counted on the wire.
 func TestRoundTrips(t *testing.T) {
 	server := redistest.Start(t)
@@ -121,7 +100,7 @@ func TestDump_STD_S12(t *testing.T) {
 		}
 		pair, err = k.sessions.Refresh(t.Context(), pair.Refresh, from)
 	}
-	all := dump(server)
+	all := server.Dump()
 	if !strings.Contains(all, pair.Session) || !strings.Contains(all, "curl") {
 		t.Fatalf("the dump does not show the session: %s", all)
 	}
