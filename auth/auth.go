@@ -71,6 +71,20 @@ func (p *Principal) Can(allOf ...string) bool {
 	return true
 }
 
+// An Owner is whose something is: the sessions, versions, factors, keys, one-time tokens and list entries of a subject.
+// A subject is unique within its issuer, so equal subjects of two issuers are two owners. Two separate pools of users
+// are two issuers. An organisation is never part of an owner: a person who belongs to two of them is one owner.
+//
+// Comparable, so that it can be the key of a map. A store that makes one text of both writes the length of each part
+// before it, or hashes it so: "a" and "bc" must not be taken for "ab" and "c".
+type Owner struct {
+	Issuer  string // iss
+	Subject string // sub
+}
+
+// Owner returns whose the principal's sessions, factors and keys are.
+func (p *Principal) Owner() Owner { return Owner{p.Issuer, p.Subject} }
+
 // contextKey is unexported, so that nobody else can put a principal where FromContext looks.
 type contextKey struct{}
 
