@@ -20,7 +20,7 @@ import (
 // another request sees.
 type Principal struct {
 	Issuer   string // whose Subject it is (iss): two issuers may both have a "1"
-	Tenant   string // the organisation the grants hold in; "" where there is only one
+	Tenant   string // the organisation that Roles and Competencies hold in; "" when they are global
 	Subject  string // the stable id of a user or service (sub)
 	Session  string // the login it belongs to (sid); "" for services and API keys
 	TokenID  string // jti

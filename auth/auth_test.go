@@ -262,14 +262,14 @@ func TestRevocationValidate(t *testing.T) {
 		r    auth.Revocation
 		ok   bool
 	}{
-		{"session", auth.Revocation{Issuer: "i", Subject: "s", Session: "x"}, true},
-		{"token", auth.Revocation{Issuer: "i", Subject: "s", TokenID: "x"}, true},
-		{"version", auth.Revocation{Issuer: "i", Subject: "s", Below: 2}, true},
-		{"nothing", auth.Revocation{Issuer: "i", Subject: "s"}, false},
-		{"two things", auth.Revocation{Issuer: "i", Subject: "s", Session: "x", Below: 2}, false},
-		{"no issuer", auth.Revocation{Subject: "s", Session: "x"}, false},
-		{"no subject", auth.Revocation{Issuer: "i", Session: "x"}, false},
-		{"negative", auth.Revocation{Issuer: "i", Subject: "s", Below: -1}, false},
+		{"session", auth.Revocation{Owner: auth.Owner{Issuer: "i", Subject: "s"}, Session: "x"}, true},
+		{"token", auth.Revocation{Owner: auth.Owner{Issuer: "i", Subject: "s"}, TokenID: "x"}, true},
+		{"version", auth.Revocation{Owner: auth.Owner{Issuer: "i", Subject: "s"}, Below: 2}, true},
+		{"nothing", auth.Revocation{Owner: auth.Owner{Issuer: "i", Subject: "s"}}, false},
+		{"two things", auth.Revocation{Owner: auth.Owner{Issuer: "i", Subject: "s"}, Session: "x", Below: 2}, false},
+		{"no issuer", auth.Revocation{Owner: auth.Owner{Subject: "s"}, Session: "x"}, false},
+		{"no subject", auth.Revocation{Owner: auth.Owner{Issuer: "i"}, Session: "x"}, false},
+		{"negative", auth.Revocation{Owner: auth.Owner{Issuer: "i", Subject: "s"}, Below: -1}, false},
 	} {
 		if err := c.r.Validate(); (err == nil) != c.ok {
 			t.Errorf("%s: got %v", c.name, err)

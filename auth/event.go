@@ -32,16 +32,18 @@ type Event struct {
 	Outcome string // how it went: "ok", or a word of its own such as "replayed", or the code of Err
 	Time    time.Time
 
-	Tenant, Subject, Session string
-	Key                      string // id of the API key that it is about
-	Client                   Client
-	Err                      error // the cause; nil when it went well
+	Owner          // whose login, session, factor or key; zero when not known
+	Session string // id of the session that it is about
+	Key     string // id of the API key that it is about
+	Client  Client // who sent the request
+	Former  Client // whom the session was used by before, where that is what the event tells; zero otherwise
+	Err     error  // the cause; nil when it went well
 }
 
 // LogValue gives the event as a group whose every text is escaped and capped: names and user agents are
 // strangers' words, and must not forge or hide a log line.
 func (e Event) LogValue() slog.Value {
-	attrs := make([]slog.Attr, 0, 9)
+	attrs := make([]slog.Attr, 0, 12)
 	add := func(key, value string, most int) {
 		if value != "" {
 			attrs = append(attrs, slog.String(key, Printable(value, most)))
@@ -49,7 +51,7 @@ func (e Event) LogValue() slog.Value {
 	}
 	add("name", e.Name, 32)
 	add("outcome", e.Outcome, 64)
-	add("tenant", e.Tenant, 128)
+	add("issuer", e.Issuer, 128)
 	add("subject", e.Subject, 128)
 	add("session", e.Session, 64)
 	add("key", e.Key, 64)
@@ -57,6 +59,10 @@ func (e Event) LogValue() slog.Value {
 		add("addr", e.Client.Addr.String(), 64)
 	}
 	add("agent", e.Client.UserAgent, 256)
+	if e.Former.Addr.IsValid() {
+		add("former_addr", e.Former.Addr.String(), 64)
+	}
+	add("former_agent", e.Former.UserAgent, 256)
 	if e.Err != nil {
 		add("err", e.Err.Error(), 1024)
 	}

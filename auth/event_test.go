@@ -20,8 +20,8 @@ func TestATK_I04_EventsAreOneLine(t *testing.T) {
 	log := auth.Log(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr { return a }})))
 	nasty := "a\r\nlevel=ERROR msg=forged\x1b[2J\u202e\u2028\x00\xff" + strings.Repeat("x", 1<<20)
 	log(context.Background(), auth.Event{
-		Name: "login", Outcome: nasty, Tenant: nasty, Subject: nasty, Session: nasty, Key: nasty, Err: errors.New(nasty),
-		Client: auth.Client{Addr: netip.MustParseAddr("192.0.2.1"), UserAgent: nasty},
+		Name: "login", Outcome: nasty, Owner: auth.Owner{Issuer: nasty, Subject: nasty}, Session: nasty, Key: nasty, Err: errors.New(nasty),
+		Client: auth.Client{Addr: netip.MustParseAddr("192.0.2.1"), UserAgent: nasty}, Former: auth.Client{UserAgent: nasty},
 	})
 	text := out.String()
 	if strings.Count(text, "\n") != 1 || strings.ContainsAny(text, "\r\x1b\x00\u202e\u2028") || len(text) > 4096 {

@@ -5,7 +5,7 @@ import "fmt"
 // A Revocation names what is to end before its time, always with its owner. Exactly one of Session,
 // TokenID and Below is set.
 type Revocation struct {
-	Issuer, Tenant, Subject string // the owner, as in the tokens: Issuer and Subject are demanded
+	Owner // whose it is, as in the tokens: both parts are demanded
 
 	Session string // every token of this session
 	// Replaced says of Session that another has just taken its place, in a step-up. Its tokens are answered with

@@ -150,10 +150,10 @@ func (a *app) recover(ctx context.Context, p *auth.Principal, code string) error
 	if _, err := a.factors.Recover(ctx, p.Tenant, p.Subject, code); err != nil {
 		return err
 	}
-	if err := a.sessions.EndAll(ctx, p.Tenant, p.Subject); err != nil {
+	if err := a.sessions.EndAll(ctx, p.Subject); err != nil {
 		return err
 	}
-	now, err := a.users.Load(ctx, p.Tenant, p.Subject)
+	now, err := a.users.Load(ctx, p.Subject, "")
 	if err == nil && now.Version != p.Version+1 {
 		err = auth.LoginFailed
 	}
@@ -197,7 +197,7 @@ func (a *app) confirm(r *http.Request, p *auth.Principal) (any, error) {
 		return nil, errors.Join(err, a.unchanged(p.Subject, before, err))
 	}
 	// The codes are shown in any case, since it is for this once.
-	if err := errors.Join(a.users.settleFactor(p.Subject, active), a.sessions.EndOthers(r.Context(), p.Tenant, p.Subject, p.Session)); err != nil {
+	if err := errors.Join(a.users.settleFactor(p.Subject, active), a.sessions.EndOthers(r.Context(), p.Subject, p.Session)); err != nil {
 		log.Print("after an enrolment: ", err)
 	}
 	return map[string][]string{"recovery_codes": codes.List()}, nil
@@ -221,12 +221,12 @@ func (a *app) remove(r *http.Request, p *auth.Principal) (any, error) {
 	if err := a.users.settleFactor(p.Subject, ""); err != nil {
 		return nil, err
 	}
-	return nil, a.sessions.EndOthers(r.Context(), p.Tenant, p.Subject, p.Session)
+	return nil, a.sessions.EndOthers(r.Context(), p.Subject, p.Session)
 }
 
 // mayStill is asked whenever a key is used: it can no more than its owner can by now.
 func (a *app) mayStill(ctx context.Context, p *auth.Principal) error {
-	owner, err := a.users.Load(ctx, p.Tenant, p.Subject)
+	owner, err := a.users.Load(ctx, p.Subject, "")
 	if auth.CodeOf(err) == auth.LoginFailed {
 		return fmt.Errorf("%w: the key's owner is gone", auth.TokenInvalid)
 	}

@@ -180,7 +180,7 @@ func TestRecovery_ATK_S15_EndedMeanwhile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := a.sessions.EndAll(t.Context(), "", "ann"); err != nil { // the owner's, with a new password
+	if err := a.sessions.EndAll(t.Context(), "ann"); err != nil { // the owner's, with a new password
 		t.Fatal(err)
 	}
 	if err := a.secondFactor(t.Context(), p, codes.List()[0]); auth.CodeOf(err) != auth.LoginFailed {

@@ -87,7 +87,7 @@ func (u *users) login(ctx context.Context, name, pw string) (*auth.Principal, er
 }
 
 // Load says what holds for a user today: at a login, and at every refresh.
-func (u *users) Load(_ context.Context, _, name string) (session.Subject, error) {
+func (u *users) Load(_ context.Context, name, _ string) (session.Subject, error) {
 	row, ok := u.read(name)
 	if !ok {
 		return session.Subject{}, auth.LoginFailed
@@ -101,7 +101,7 @@ func (u *users) Load(_ context.Context, _, name string) (session.Subject, error)
 }
 
 // Raise makes the tokens of a user stale; with end it ends the sessions too, but for one.
-func (u *users) Raise(_ context.Context, _, name string, end bool, except string) (int64, error) {
+func (u *users) Raise(_ context.Context, name string, end bool, except string) (int64, error) {
 	var version int64
 	err := u.change(name, func(row *user) {
 		row.numbers.Version++

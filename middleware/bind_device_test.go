@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/doorward/doorward/auth"
+	"github.com/doorward/doorward/auth/session"
 	"github.com/doorward/doorward/cookies"
 	"github.com/doorward/doorward/middleware"
 )
@@ -104,7 +105,7 @@ func TestBindDevice_StolenTokens(t *testing.T) {
 		var pair *auth.Pair
 		login := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			var err error
-			if pair, err = h.Start(r.Context(), &auth.Principal{Subject: "ann", Methods: []string{"pwd"}}, auth.ClientOf(r)); err != nil {
+			if pair, err = h.Start(r.Context(), session.Login{Principal: &auth.Principal{Subject: "ann", Methods: []string{"pwd"}}, Client: auth.ClientOf(r)}); err != nil {
 				middleware.WriteError(w, r, err)
 				return
 			}
@@ -167,7 +168,7 @@ func TestBindDevice_StolenTokens(t *testing.T) {
 			t.Fatalf("a refresh has unbound the session: %+v, %v", p, err)
 		}
 		// A step-up whose handler forgot the request's context.
-		strong, err := h.Start(t.Context(), &auth.Principal{Subject: "ann", Session: p.Session, Binding: p.Binding, Methods: []string{"pwd", "otp"}}, auth.Client{})
+		strong, err := h.Start(t.Context(), session.Login{Principal: &auth.Principal{Subject: "ann", Session: p.Session, Binding: p.Binding, Methods: []string{"pwd", "otp"}}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -35,7 +35,7 @@ func (h *house) Load(context.Context, string, string) (session.Subject, error) {
 	return session.Subject{Roles: []string{h.role}}, h.err
 }
 
-func (*house) Raise(context.Context, string, string, bool, string) (int64, error) {
+func (*house) Raise(context.Context, string, bool, string) (int64, error) {
 	return 0, errors.New("not asked for here")
 }
 
@@ -86,7 +86,7 @@ var roles = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 
 func (h *house) login() *browserTab {
 	h.Helper()
-	pair, err := h.Start(h.Context(), &auth.Principal{Subject: "ann"}, auth.Client{})
+	pair, err := h.Start(h.Context(), session.Login{Principal: &auth.Principal{Subject: "ann"}})
 	if err != nil {
 		h.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/doorward/doorward/auth"
+	"github.com/doorward/doorward/auth/session"
 )
 
 const (
@@ -117,7 +118,7 @@ func TestRefreshFromCookieSessions(t *testing.T) {
 			b := h.login()
 			old := b.tab()
 			stepped := &auth.Principal{Subject: "ann", Session: b.session, Methods: []string{"pwd", "otp"}}
-			if _, err := h.Start(h.Context(), stepped, auth.Client{}); err != nil {
+			if _, err := h.Start(h.Context(), session.Login{Principal: stepped}); err != nil {
 				h.Fatal(err)
 			}
 			for _, path := range []string{"/me", "/news"} {
@@ -134,7 +135,7 @@ func TestRefreshFromCookieSessions(t *testing.T) {
 			h.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				site.ServeHTTP(w, r.WithContext(auth.Bind(r.Context(), r.Header.Get("Device"))))
 			})
-			pair, err := h.Start(auth.Bind(h.Context(), "device:key-1"), &auth.Principal{Subject: "ann"}, auth.Client{})
+			pair, err := h.Start(auth.Bind(h.Context(), "device:key-1"), session.Login{Principal: &auth.Principal{Subject: "ann"}})
 			if err != nil {
 				h.Fatal(err)
 			}
@@ -252,7 +253,7 @@ func TestRefreshFromCookieSessionsInHeader_ATK_S02_DelayedRequest(t *testing.T) 
 			}
 			time.Sleep(late)
 		}
-		rows, err := h.List(t.Context(), "", "ann")
+		rows, err := h.List(t.Context(), "ann")
 		if err != nil || len(rows) != 1 || rows[0].Generation != 4 {
 			t.Errorf("got %v, %v; expected one session, swapped three times", rows, err)
 		}
@@ -266,7 +267,7 @@ func TestRefreshFromCookieSessionsTwoUsers(t *testing.T) {
 		ann := h.login()
 		delete(ann.cookies, "__Host-access")
 		shown := "Authorization: Bearer " + ann.wants("/me", "", "ann user").Header().Get("X-Access-Token")
-		pair, err := h.Start(t.Context(), &auth.Principal{Subject: "bob"}, auth.Client{})
+		pair, err := h.Start(t.Context(), session.Login{Principal: &auth.Principal{Subject: "bob"}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -314,7 +315,7 @@ func TestATK_S02_TenAtOnce(t *testing.T) {
 			}
 			b = tabs[9]
 		}
-		rows, err := h.List(t.Context(), "", "ann")
+		rows, err := h.List(t.Context(), "ann")
 		if err != nil || len(rows) != 1 || rows[0].Generation != 21 {
 			t.Errorf("got %d sessions, %v, %v", len(rows), rows, err)
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/doorward/doorward/auth"
+	"github.com/doorward/doorward/auth/session"
 	"github.com/doorward/doorward/middleware"
 )
 
@@ -91,7 +92,7 @@ func TestATK_S16_ElevationExpires(t *testing.T) {
 		}
 		start := func(p auth.Principal) *auth.Pair {
 			t.Helper()
-			pair, err := h.Start(t.Context(), &p, auth.Client{})
+			pair, err := h.Start(t.Context(), session.Login{Principal: &p})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -9,7 +9,8 @@ import (
 )
 
 // RequireRole lets a principal on that has at least one of the roles; another gets 403 role_missing, and a
-// request without a principal 401 credentials_missing. An empty role makes every request 500.
+// request without a principal 401 credentials_missing. A principal whose grants hold in one organisation gets 403
+// tenant_forbidden unless [RequireTenant] stands before. An empty role makes every request 500.
 func RequireRole(anyOf string, more ...string) Middleware {
 	roles := append([]string{anyOf}, more...)
 	if slices.Contains(roles, "") {
@@ -21,9 +22,9 @@ func RequireRole(anyOf string, more ...string) Middleware {
 }
 
 func checkRole(r *http.Request, anyOf []string) error {
-	p, ok := auth.FromContext(r.Context())
-	if !ok {
-		return auth.CredentialsMissing
+	p, err := granted(r)
+	if err != nil {
+		return err
 	}
 	if !p.HasRole(anyOf...) {
 		return fmt.Errorf("%w: any of %q", auth.RoleMissing, anyOf)

@@ -16,11 +16,11 @@ func Example() {
 	fmt.Println("in use:", list.Check(ctx, p))
 
 	// Her roles changed: tokens of older versions are refreshed.
-	_ = list.Revoke(ctx, auth.Revocation{Issuer: p.Issuer, Subject: p.Subject, Below: 4})
+	_ = list.Revoke(ctx, auth.Revocation{Owner: p.Owner(), Below: 4})
 	fmt.Println("older version:", list.Check(ctx, p))
 
 	// She logs out.
-	_ = list.Revoke(ctx, auth.Revocation{Issuer: p.Issuer, Subject: p.Subject, Session: p.Session})
+	_ = list.Revoke(ctx, auth.Revocation{Owner: p.Owner(), Session: p.Session})
 	fmt.Println("logged out:", list.Check(ctx, p))
 	// Output:
 	// in use: <nil>

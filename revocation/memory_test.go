@@ -64,11 +64,11 @@ func TestMemory_GivesMemoryBack(t *testing.T) {
 		}
 		empty := heap()
 		for i := range 100_000 {
-			listtest.Revoke(t, l, auth.Revocation{Issuer: "i", Subject: "u", Session: fmt.Sprint("session", i)})
+			listtest.Revoke(t, l, auth.Revocation{Owner: auth.Owner{Issuer: "i", Subject: "u"}, Session: fmt.Sprint("session", i)})
 		}
 		full := heap()
 		time.Sleep(revocation.Keep)
-		listtest.Revoke(t, l, auth.Revocation{Issuer: "i", Subject: "u", Session: "last"})
+		listtest.Revoke(t, l, auth.Revocation{Owner: auth.Owner{Issuer: "i", Subject: "u"}, Session: "last"})
 		if left := heap(); left > empty+(full-empty)/10 {
 			t.Errorf("the heap was %d, with 100,000 entries %d, and %d after their end: want a tenth at most", empty, full, left)
 		}
@@ -93,7 +93,7 @@ func TestMemory_CheckAllocatesNothing(t *testing.T) {
 func filled(t testing.TB, n int) *revocation.Memory {
 	l := revocation.NewMemory()
 	for i := range n {
-		r := auth.Revocation{Issuer: "https://api.example.com", Subject: fmt.Sprint("subject", i)}
+		r := auth.Revocation{Owner: auth.Owner{Issuer: "https://api.example.com", Subject: fmt.Sprint("subject", i)}}
 		switch i % 3 {
 		case 0:
 			r.TokenID = fmt.Sprint("token", i)
@@ -136,7 +136,7 @@ func BenchmarkMemory_Check(b *testing.B) {
 
 func BenchmarkMemory_Revoke(b *testing.B) {
 	l := revocation.NewMemory()
-	r := auth.Revocation{Issuer: "i", Subject: "u", Session: "s"}
+	r := auth.Revocation{Owner: auth.Owner{Issuer: "i", Subject: "u"}, Session: "s"}
 	b.ReportAllocs()
 	for b.Loop() {
 		_ = l.Revoke(b.Context(), r)
@@ -157,7 +157,7 @@ func TestMemory_OthersWhileEntriesCome(t *testing.T) {
 		writer.Go(func() {
 			for i := range 3000 {
 				id := strconv.Itoa(i)
-				_ = list.Revoke(t.Context(), auth.Revocation{Issuer: p.Issuer, Subject: "bob", Session: id}, auth.Revocation{Issuer: p.Issuer, Subject: "bob", TokenID: id})
+				_ = list.Revoke(t.Context(), auth.Revocation{Owner: auth.Owner{Issuer: p.Issuer, Subject: "bob"}, Session: id}, auth.Revocation{Owner: auth.Owner{Issuer: p.Issuer, Subject: "bob"}, TokenID: id})
 			}
 		})
 		ended := make(chan struct{})

@@ -12,7 +12,7 @@ import (
 //
 //	s:ID    a session by its id, which is random; an id that the kit would not make as ~HASH
 //	j:HASH  a token by its issuer and id
-//	v:HASH  a subject by its issuer, tenant and subject
+//	v:HASH  a subject by its issuer and subject
 //
 // HASH is the first 22 characters, 132 bits, of the base64url of a SHA-256 over the parts, each behind its length
 // as 8 bytes, big endian. What comes from a token, perhaps a foreign issuer's, stands in no name as it is
@@ -29,7 +29,7 @@ func Name(r auth.Revocation) string {
 		h := hash(r.Issuer, r.TokenID)
 		return "j:" + string(h[:])
 	}
-	h := hash(r.Issuer, r.Tenant, r.Subject)
+	h := hash(r.Issuer, r.Subject)
 	return "v:" + string(h[:])
 }
 

@@ -31,8 +31,8 @@ type names struct {
 
 // A memo is one remembered key. It is never changed.
 type memo struct {
-	issuer, tenant, id string
-	lo, hi             uint64
+	issuer, id string
+	lo, hi     uint64
 }
 
 func newNames() *names { return &names{lo: maphash.MakeSeed(), hi: maphash.MakeSeed()} }
@@ -50,22 +50,22 @@ func (n *names) session(p *auth.Principal) (lo, hi uint64) {
 }
 
 func (n *names) token(p *auth.Principal) (lo, hi uint64) {
-	return n.remember(&n.keys[0], tokens, auth.Revocation{Issuer: p.Issuer, TokenID: p.TokenID}, p.TokenID)
+	return n.remember(&n.keys[0], tokens, auth.Revocation{Owner: p.Owner(), TokenID: p.TokenID}, p.TokenID)
 }
 
 func (n *names) subject(p *auth.Principal) (lo, hi uint64) {
-	return n.remember(&n.keys[1], subjects, auth.Revocation{Issuer: p.Issuer, Tenant: p.Tenant, Subject: p.Subject}, p.Subject)
+	return n.remember(&n.keys[1], subjects, auth.Revocation{Owner: p.Owner()}, p.Subject)
 }
 
 // remember keeps copies of the ids: they may be parts of a whole request's text.
 func (n *names) remember(keys *[4096]atomic.Pointer[memo], kind int, r auth.Revocation, id string) (lo, hi uint64) {
 	at := &keys[maphash.String(n.lo, id)%uint64(len(keys))]
-	if m := at.Load(); m != nil && m.id == id && m.issuer == r.Issuer && m.tenant == r.Tenant {
+	if m := at.Load(); m != nil && m.id == id && m.issuer == r.Issuer {
 		return m.lo, m.hi
 	}
 	lo, hi = n.key(kind, Name(r)[2:])
-	if len(id)+len(r.Issuer)+len(r.Tenant) <= 1024 {
-		at.Store(&memo{strings.Clone(r.Issuer), strings.Clone(r.Tenant), strings.Clone(id), lo, hi})
+	if len(id)+len(r.Issuer) <= 1024 {
+		at.Store(&memo{strings.Clone(r.Issuer), strings.Clone(id), lo, hi})
 	}
 	return lo, hi
 }

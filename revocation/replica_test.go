@@ -455,7 +455,7 @@ func TestReplica_HearsThisProcess(t *testing.T) {
 			f.mu.Lock()
 			f.before = func() {
 				once.Do(func() {
-					_ = r.Revoke(t.Context(), auth.Revocation{Issuer: "i", Subject: "u", Session: "a"})
+					_ = r.Revoke(t.Context(), auth.Revocation{Owner: auth.Owner{Issuer: "i", Subject: "u"}, Session: "a"})
 					listtest.Want(t, r, principal("a"), auth.TokenRevoked)
 				})
 			}
@@ -474,7 +474,7 @@ func TestReplica_HearsThisProcess(t *testing.T) {
 			f.before = func() { // its answer is of the old epoch, and comes after news of the new one
 				once.Do(func() {
 					f.forget("EPOCH--2")
-					_ = r.Revoke(t.Context(), auth.Revocation{Issuer: "i", Subject: "u", Session: "a"})
+					_ = r.Revoke(t.Context(), auth.Revocation{Owner: auth.Owner{Issuer: "i", Subject: "u"}, Session: "a"})
 				})
 			}
 			f.mu.Unlock()
@@ -542,8 +542,8 @@ func TestReplica_Close(t *testing.T) {
 func TestReplica_CheckAllocatesNothing(t *testing.T) {
 	f := newFeed()
 	for i := range 1000 {
-		f.log = append(f.log, session(fmt.Sprint(i)), revocation.Entry{Name: revocation.Name(auth.Revocation{Issuer: "i", TokenID: fmt.Sprint(i)}), Value: 1, Left: revocation.Keep},
-			revocation.Entry{Name: revocation.Name(auth.Revocation{Issuer: "i", Subject: fmt.Sprint(i)}), Value: 2, Left: revocation.Keep})
+		f.log = append(f.log, session(fmt.Sprint(i)), revocation.Entry{Name: revocation.Name(auth.Revocation{Owner: auth.Owner{Issuer: "i"}, TokenID: fmt.Sprint(i)}), Value: 1, Left: revocation.Keep},
+			revocation.Entry{Name: revocation.Name(auth.Revocation{Owner: auth.Owner{Issuer: "i", Subject: fmt.Sprint(i)}}), Value: 2, Left: revocation.Keep})
 	}
 	f.page = 10_000
 	r, err := revocation.NewReplica(revocation.ReplicaConfig{Feed: f})

@@ -188,7 +188,7 @@ func TestATK_J05_ECDSASignatures(t *testing.T) {
 		twin := signed + "." + b64(pair(r, new(big.Int).Sub(n, s)))
 		p := accepted(t, tok, twin)
 		accepted(t, tok, raw)
-		if err := list.Revoke(context.Background(), auth.Revocation{Issuer: issuer, Subject: "ann", TokenID: p.TokenID}); err != nil {
+		if err := list.Revoke(context.Background(), auth.Revocation{Owner: auth.Owner{Issuer: issuer, Subject: "ann"}, TokenID: p.TokenID}); err != nil {
 			t.Fatal(err)
 		}
 		refused(t, tok, raw, auth.TokenRevoked)

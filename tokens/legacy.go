@@ -153,7 +153,7 @@ func (l *Legacy) Verify(ctx context.Context, raw string) (*auth.Principal, error
 		err = l.current(ctx, p)
 	}
 	if l.c.Observe != nil {
-		e := auth.Event{Name: "legacy", Outcome: "ok", Time: now, Subject: p.Subject, Err: err}
+		e := auth.Event{Owner: auth.Owner{Subject: p.Subject}, Name: "legacy", Outcome: "ok", Time: now, Err: err}
 		if err != nil {
 			e.Outcome = string(auth.CodeOf(err))
 		}

@@ -245,7 +245,7 @@ func (k *Keys) tell(ctx context.Context, name string, key Key, err error) {
 	case err != nil:
 		outcome = string(auth.CodeOf(err))
 	}
-	k.c.Observe(ctx, auth.Event{Name: name, Outcome: outcome, Time: k.now(), Tenant: key.Tenant, Subject: key.Owner, Key: key.ID, Err: err})
+	k.c.Observe(ctx, auth.Event{Owner: auth.Owner{Subject: key.Owner}, Name: name, Outcome: outcome, Time: k.now(), Key: key.ID, Err: err})
 }
 
 func earlier(a, b time.Time) time.Time {

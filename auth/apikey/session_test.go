@@ -33,7 +33,7 @@ func TestATK_J28_NeverASession(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	begun, err := sessions.Start(ctx, &auth.Principal{Tenant: "acme", Subject: "ann"}, auth.Client{})
+	begun, err := sessions.Start(ctx, session.Login{Principal: &auth.Principal{Tenant: "acme", Subject: "ann"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +44,7 @@ func TestATK_J28_NeverASession(t *testing.T) {
 	mux.Handle("POST /step-up", middleware.RequireAuth(auth.Header("X-API-Key", w.Keys))(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		p, _ := auth.FromContext(r.Context())
 		p.Methods = []string{"pwd", "otp"}
-		pair, err := sessions.Start(r.Context(), p, auth.ClientOf(r))
+		pair, err := sessions.Start(r.Context(), session.Login{Principal: p, Client: auth.ClientOf(r)})
 		if err != nil {
 			middleware.WriteError(rw, r, err)
 			return
@@ -85,7 +85,7 @@ func TestATK_J28_NeverASession(t *testing.T) {
 			t.Errorf("%s sets a cookie", c.name)
 		}
 	}
-	if rows, err := sessions.List(ctx, "acme", "ann"); err != nil || len(rows) != 1 || rows[0].ID != begun.Session {
+	if rows, err := sessions.List(ctx, "ann"); err != nil || len(rows) != 1 || rows[0].ID != begun.Session {
 		t.Errorf("ann has %d sessions, %v, expected hers alone", len(rows), err)
 	}
 	if _, err := tok.Verify(ctx, text); auth.CodeOf(err) != auth.TokenInvalid {

@@ -347,5 +347,5 @@ func (k *Kind[T]) tell(ctx context.Context, name, tenant, subject string, err er
 	case err != nil:
 		outcome = string(auth.CodeOf(err))
 	}
-	k.c.Observe(ctx, auth.Event{Name: name, Outcome: outcome, Time: k.now(), Tenant: tenant, Subject: subject, Err: err})
+	k.c.Observe(ctx, auth.Event{Owner: auth.Owner{Subject: subject}, Name: name, Outcome: outcome, Time: k.now(), Err: err})
 }

@@ -9,7 +9,7 @@ import (
 // A refresh makes two access tokens: one before the swap, to see that it can be made.
 func BenchmarkRefresh(b *testing.B) {
 	w := setup(b, func(c *session.Config) { c.Observe = nil })
-	pair, err := w.Start(ctx, ann(1), phone)
+	pair, err := w.Start(ctx, session.Login{Principal: ann(1), Client: phone})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -22,7 +22,7 @@ func BenchmarkRefresh(b *testing.B) {
 
 func BenchmarkGarbage(b *testing.B) {
 	w := setup(b)
-	pair, err := w.Start(ctx, ann(1), phone)
+	pair, err := w.Start(ctx, session.Login{Principal: ann(1), Client: phone})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -31,7 +31,7 @@ func (s *Sessions) Logout(ctx context.Context, refresh string) error {
 }
 
 // tellHeirs tells of the sessions that ended because they had replaced the one of this id.
-func (s *Sessions) tellHeirs(ctx context.Context, o Owner, id string, ended []string) {
+func (s *Sessions) tellHeirs(ctx context.Context, o auth.Owner, id string, ended []string) {
 	for _, heir := range ended {
 		if heir != id {
 			s.tell(ctx, "end", "", o, heir, auth.Client{}, nil)
@@ -42,10 +42,20 @@ func (s *Sessions) tellHeirs(ctx context.Context, o Owner, id string, ended []st
 // End ends one session of the subject. Another subject's is auth.NotFound, as is one that is not there; so after
 // revocation.ErrUnconfirmed a second call that finds the end confirmed is auth.NotFound. One that
 // was just replaced takes the one that replaced it along, as in [Sessions.Logout].
-func (s *Sessions) End(ctx context.Context, tenant, subject, id string) error {
-	o := Owner{s.issuer, tenant, subject}
-	if subject == "" || !isID(id) {
-		return fmt.Errorf("%w: no session has such an id", auth.NotFound)
+//
+// An id carries a MAC of its owner, so that one that was invented costs no I/O. If the key of the MAC was removed from the
+// ring since, only a session that is there is ended: the access tokens of others died with that key.
+func (s *Sessions) End(ctx context.Context, subject, id string) error {
+	o := s.owner(subject)
+	switch s.whose(o, id) {
+	case another:
+		return fmt.Errorf("%w: no session of the subject has such an id", auth.NotFound)
+	case unknown:
+		if there, err := s.lives(ctx, o, id); err != nil {
+			return err
+		} else if !there {
+			return fmt.Errorf("%w: the subject has no such session", auth.NotFound)
+		}
 	}
 	ended, err := s.c.Store.End(ctx, o, id)
 	if err == nil && len(ended) == 0 {
@@ -59,22 +69,59 @@ func (s *Sessions) End(ctx context.Context, tenant, subject, id string) error {
 // EndAll ends every session of the subject, and every login under way that read its version before: for
 // logout everywhere, and after a change of credential or a lock-out, when Subjects.Load already says so.
 // An unknown subject is auth.NotFound; sessions that it left behind are ended all the same.
-func (s *Sessions) EndAll(ctx context.Context, tenant, subject string) error {
-	return s.endAll(ctx, Owner{s.issuer, tenant, subject}, "")
+func (s *Sessions) EndAll(ctx context.Context, subject string) error {
+	return s.endAll(ctx, s.owner(subject), "")
 }
 
 // EndOthers is [Sessions.EndAll], but for the session of this id. Its access tokens are stale, and its next
-// refresh gets it new ones.
-func (s *Sessions) EndOthers(ctx context.Context, tenant, subject, id string) error {
-	if !isID(id) {
-		return fmt.Errorf("%w: no session has such an id", auth.NotFound)
+// refresh gets it new ones. If it is not alive, nothing ends: auth.NotFound for an id that is none of the subject's, else
+// auth.TokenExpired, since a login that has just replaced it would end too; the client refreshes and asks again.
+func (s *Sessions) EndOthers(ctx context.Context, subject, id string) error {
+	o := s.owner(subject)
+	if s.whose(o, id) == another {
+		return fmt.Errorf("%w: no session of the subject has such an id", auth.NotFound)
 	}
-	return s.endAll(ctx, Owner{s.issuer, tenant, subject}, id)
+	if there, err := s.lives(ctx, o, id); err != nil {
+		return err
+	} else if !there {
+		return fmt.Errorf("%w: the session that was to be spared is over, or was replaced", auth.TokenExpired)
+	}
+	return s.endAll(ctx, o, id)
+}
+
+// EndProvided ends the sessions that came from a session of an identity provider: those of p.Issuer with p.Session where that
+// is set, else all with p.Subject (OpenID Connect Back-Channel Logout section 2.6). The caller has verified who says so. It
+// returns how many it ended; none is no error.
+func (s *Sessions) EndProvided(ctx context.Context, p Provider) (int, error) {
+	if err := p.check(); err != nil || p == (Provider{}) {
+		return 0, fmt.Errorf("%w: session: EndProvided: %w", auth.ValidationFailed, cmp.Or(err, errors.New("got no provider")))
+	}
+	rows, err := s.c.Store.Of(ctx, p)
+	if err != nil {
+		return 0, err
+	}
+	count, late := 0, error(nil)
+	for _, row := range rows {
+		ended, err := s.c.Store.End(ctx, row.Owner, row.ID)
+		s.tell(ctx, "end", "provider", row.Owner, row.ID, auth.Client{}, err)
+		if err != nil && !errors.Is(err, revocation.ErrUnconfirmed) {
+			return count, errors.Join(err, late)
+		}
+		late = cmp.Or(late, err)
+		count += len(ended)
+	}
+	return count, late
+}
+
+// lives says whether the owner has this session, alive and not replaced.
+func (s *Sessions) lives(ctx context.Context, o auth.Owner, id string) (bool, error) {
+	rows, err := s.c.Store.List(ctx, o)
+	return slices.ContainsFunc(rows, func(row Session) bool { return row.ID == id }), err
 }
 
 // endAll raises the numbers first: from then on no refresh passes and no login that read the older version
 // begins, so that what EndBelow does not find cannot come to life behind it.
-func (s *Sessions) endAll(ctx context.Context, o Owner, except string) error {
+func (s *Sessions) endAll(ctx context.Context, o auth.Owner, except string) error {
 	version, err := s.raise(ctx, o, true, except)
 	if late := err; err == nil || version > 0 {
 		_, err = s.c.Store.EndBelow(ctx, o, version, except)
@@ -88,7 +135,7 @@ func (s *Sessions) endAll(ctx context.Context, o Owner, except string) error {
 
 // endLeftovers is for a subject without numbers: what it has is ended one by one. A login that is under way may
 // slip through to its first refresh, so the answer stays an error.
-func (s *Sessions) endLeftovers(ctx context.Context, o Owner, gone error) error {
+func (s *Sessions) endLeftovers(ctx context.Context, o auth.Owner, gone error) error {
 	rows, err := s.c.Store.List(ctx, o)
 	if err == nil && len(rows) > 0 {
 		ids := make([]string, len(rows))
@@ -104,12 +151,12 @@ func (s *Sessions) endLeftovers(ctx context.Context, o Owner, gone error) error 
 }
 
 // Renew makes the subject's access tokens stale: each session goes on, and its next refresh has today's roles. Call
-// it after a change of roles or tenant.
-func (s *Sessions) Renew(ctx context.Context, tenant, subject string) error {
-	o := Owner{s.issuer, tenant, subject}
+// it after a change of roles or of membership.
+func (s *Sessions) Renew(ctx context.Context, subject string) error {
+	o := s.owner(subject)
 	version, err := s.raise(ctx, o, false, "")
 	if late := err; err == nil || version > 0 {
-		err = s.c.Store.Revocations().Revoke(ctx, auth.Revocation{Issuer: o.Issuer, Tenant: o.Tenant, Subject: o.Subject, Below: version})
+		err = s.c.Store.Revocations().Revoke(ctx, auth.Revocation{Owner: o, Below: version})
 		err = errors.Join(late, err)
 	} else if auth.CodeOf(err) == auth.LoginFailed {
 		err = fmt.Errorf("%w: %w", auth.NotFound, err)
@@ -118,11 +165,17 @@ func (s *Sessions) Renew(ctx context.Context, tenant, subject string) error {
 	return err
 }
 
-func (s *Sessions) raise(ctx context.Context, o Owner, end bool, except string) (int64, error) {
+func (s *Sessions) raise(ctx context.Context, o auth.Owner, end bool, except string) (version int64, err error) {
 	if o.Subject == "" {
 		return 0, fmt.Errorf("%w: session: got no subject", auth.LoginFailed)
 	}
-	version, err := s.c.Subjects.Raise(ctx, o.Tenant, o.Subject, end, except)
+	if s.c.Subjects != nil {
+		version, err = s.c.Subjects.Raise(ctx, o.Subject, end, except)
+	} else {
+		var n Numbers
+		n, err = s.versions.Raise(ctx, o, end, except)
+		version = n.Version
+	}
 	if err == nil && version < 1 {
 		return 0, fmt.Errorf("session: Subjects.Raise returned version %d, expected 1 or more", version)
 	}
@@ -133,9 +186,9 @@ func (s *Sessions) raise(ctx context.Context, o Owner, end bool, except string) 
 }
 
 // List returns the subject's live sessions, the last used first. A subject that is gone has none.
-func (s *Sessions) List(ctx context.Context, tenant, subject string) ([]Session, error) {
-	o := Owner{s.issuer, tenant, subject}
-	sub, err := s.load(ctx, o)
+func (s *Sessions) List(ctx context.Context, subject string) ([]Session, error) {
+	o := s.owner(subject)
+	sub, err := s.load(ctx, o, Terms{})
 	if auth.CodeOf(err) == auth.LoginFailed {
 		return nil, nil
 	} else if err != nil {

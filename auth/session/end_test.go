@@ -67,7 +67,7 @@ func TestATK_S07_LogoutRacingWithRefresh(t *testing.T) {
 		w.wantDead(pair, child)
 	}
 	t.Logf("the refresh came first %d times", won)
-	if rows, _ := w.List(ctx, "acme", "ann"); len(rows) > 0 {
+	if rows, _ := w.List(ctx, "ann"); len(rows) > 0 {
 		t.Errorf("%d sessions are alive", len(rows))
 	}
 }
@@ -86,9 +86,9 @@ func TestATK_S08_EndAllRacing(t *testing.T) {
 			case 0:
 				child, errs[0] = w.Refresh(ctx, busy.Refresh, phone)
 			case 1:
-				login, errs[1] = w.Start(ctx, ann(version), phone) // its password was checked before
+				login, errs[1] = w.Start(ctx, session.Login{Principal: ann(version), Client: phone}) // its password was checked before
 			case 2:
-				errs[2] = w.EndAll(ctx, "acme", "ann")
+				errs[2] = w.EndAll(ctx, "ann")
 			}
 		})
 		ok(t, errs[2])
@@ -97,7 +97,7 @@ func TestATK_S08_EndAllRacing(t *testing.T) {
 		}
 		counts["refresh "+string(auth.CodeOf(errs[0]))]++
 		counts["login "+string(auth.CodeOf(errs[1]))]++
-		if rows, err := w.List(ctx, "acme", "ann"); err != nil || len(rows) > 0 {
+		if rows, err := w.List(ctx, "ann"); err != nil || len(rows) > 0 {
 			t.Fatalf("alive: %v, %v", rows, err)
 		}
 		after := w.login(ann(version + 1)) // within the same second
@@ -113,7 +113,7 @@ func TestEndOthers(t *testing.T) {
 		w := setup(t)
 		mine, one, two := w.login(ann(1)), w.login(ann(1)), w.login(ann(1))
 		w.told()
-		ok(t, w.EndOthers(ctx, "acme", "ann", mine.Session))
+		ok(t, w.EndOthers(ctx, "ann", mine.Session))
 		w.wantTold("end_all ok")
 		w.wantDead(one, two)
 		w.wantAccess(mine, auth.TokenExpired) // stale: the next refresh has the new version
@@ -123,13 +123,13 @@ func TestEndOthers(t *testing.T) {
 		}
 		time.Sleep(day)
 		mine = w.refresh(mine.Refresh) // it is spared for good
-		ok(t, w.Renew(ctx, "acme", "ann"))
+		ok(t, w.Renew(ctx, "ann"))
 		mine = w.refresh(mine.Refresh)
 		next := w.login(ann(3))
-		ok(t, w.EndOthers(ctx, "acme", "ann", next.Session)) // but not by the next
+		ok(t, w.EndOthers(ctx, "ann", next.Session)) // but not by the next
 		w.wantDead(mine)
 		w.refresh(next.Refresh)
-		if err := w.EndOthers(ctx, "acme", "ann", ""); auth.CodeOf(err) != auth.NotFound {
+		if err := w.EndOthers(ctx, "ann", ""); auth.CodeOf(err) != auth.NotFound {
 			t.Errorf("without an id: got %v", err)
 		}
 	})
@@ -140,9 +140,9 @@ func TestATK_S09_WhatIsTakenAway(t *testing.T) {
 	t.Run("role", func(t *testing.T) {
 		w := setup(t)
 		pair := w.login(ann(1))
-		w.users.set("acme", "ann", func(s *session.Subject) { s.Roles = nil })
+		w.users.set("ann", func(s *session.Subject) { s.Roles = nil })
 		w.told()
-		ok(t, w.Renew(ctx, "acme", "ann"))
+		ok(t, w.Renew(ctx, "ann"))
 		w.wantTold("renew ok")
 		w.wantAccess(pair, auth.TokenExpired)
 		if p := w.accepted(w.refresh(pair.Refresh)); p.HasRole("editor") || p.Version != 2 {
@@ -152,32 +152,25 @@ func TestATK_S09_WhatIsTakenAway(t *testing.T) {
 	t.Run("disabled", func(t *testing.T) {
 		w := setup(t)
 		pair, other := w.login(ann(1)), w.login(ann(1))
-		ok(t, w.EndAll(ctx, "acme", "ann"))
-		w.users.set("acme", "ann", nil)
+		ok(t, w.EndAll(ctx, "ann"))
+		w.users.set("ann", nil)
 		w.wantDead(pair, other)
-		if _, err := w.Start(ctx, ann(2), phone); auth.CodeOf(err) != auth.LoginFailed {
+		if _, err := w.Start(ctx, session.Login{Principal: ann(2), Client: phone}); auth.CodeOf(err) != auth.LoginFailed {
 			t.Errorf("a login: got %v", err)
 		}
 	})
 	t.Run("disabled without a call", func(t *testing.T) {
 		w := setup(t)
 		pair, other := w.login(ann(1)), w.login(ann(1))
-		w.users.set("acme", "ann", nil)
+		w.users.set("ann", nil)
 		w.refused(pair.Refresh, auth.TokenRevoked) // the refresh finds out, and ends the session
 		w.wantAccess(pair, auth.TokenRevoked)
-		if err := w.EndAll(ctx, "acme", "ann"); auth.CodeOf(err) != auth.NotFound { // too late for the numbers
+		if err := w.EndAll(ctx, "ann"); auth.CodeOf(err) != auth.NotFound { // too late for the numbers
 			t.Errorf("EndAll: got %v", err)
 		}
 		w.wantDead(pair, other)
-		w.users.set("acme", "ann", func(s *session.Subject) { s.Version = 1 })
+		w.users.set("ann", func(s *session.Subject) { s.Version = 1 })
 		w.wantDead(pair, other) // enabling revives nothing
-	})
-	t.Run("tenant left", func(t *testing.T) {
-		w := setup(t)
-		pair := w.login(ann(1))
-		ok(t, w.EndAll(ctx, "acme", "ann"))
-		w.users.set("other", "ann", func(s *session.Subject) { s.Version = 2 })
-		w.wantDead(pair)
 	})
 	t.Run("key", func(t *testing.T) {
 		w := setup(t)
@@ -193,12 +186,13 @@ func TestATK_S11_Anothers(t *testing.T) {
 	w := setup(t)
 	pair := w.login(ann(1))
 	var refusals []string
-	for _, c := range []struct{ name, tenant, subject, id string }{
-		{"another subject", "acme", "bob", pair.Session}, {"another tenant", "", "ann", pair.Session}, {"nobody", "acme", "", pair.Session},
-		{"unknown", "acme", "ann", strings.Repeat("A", 26)}, {"no form of ours", "acme", "ann", "../" + pair.Session},
-		{"empty", "acme", "ann", ""}, {"lower case", "acme", "ann", strings.ToLower(pair.Session)},
+	for _, c := range []struct{ name, subject, id string }{
+		{"another subject", "bob", pair.Session}, {"nobody", "", pair.Session}, {"unknown", "ann", strings.Repeat("A", 41)},
+		{"no form of ours", "ann", "../" + pair.Session}, {"empty", "ann", ""}, {"lower case", "ann", strings.ToLower(pair.Session)},
+		{"of another random part", "ann", strings.Repeat("A", 22) + pair.Session[22:]},
+		{"of another MAC", "ann", pair.Session[:22] + strings.Repeat("A", 11) + pair.Session[33:]},
 	} {
-		err := w.End(ctx, c.tenant, c.subject, c.id)
+		err := w.End(ctx, c.subject, c.id)
 		if auth.CodeOf(err) != auth.NotFound {
 			t.Errorf("%s: got %v", c.name, err)
 		}
@@ -208,16 +202,16 @@ func TestATK_S11_Anothers(t *testing.T) {
 	if len(slices.Compact(refusals)) != 1 {
 		t.Errorf("they can be told apart: %v", refusals)
 	}
-	for _, o := range [][2]string{{"acme", "bob"}, {"", "ann"}, {"", "bob"}} {
-		if rows, err := w.List(ctx, o[0], o[1]); err != nil || len(rows) > 0 {
+	for _, o := range []string{"bob", "", "nobody"} {
+		if rows, err := w.List(ctx, o); err != nil || len(rows) > 0 {
 			t.Errorf("%v: got %v, %v", o, rows, err)
 		}
 	}
 	w.told()
-	ok(t, w.End(ctx, "acme", "ann", pair.Session))
+	ok(t, w.End(ctx, "ann", pair.Session))
 	w.wantTold("end ok")
 	w.wantDead(pair)
-	if err := w.End(ctx, "acme", "ann", pair.Session); auth.CodeOf(err) != auth.NotFound {
+	if err := w.End(ctx, "ann", pair.Session); auth.CodeOf(err) != auth.NotFound {
 		t.Errorf("twice: got %v", err)
 	}
 }
@@ -225,11 +219,11 @@ func TestATK_S11_Anothers(t *testing.T) {
 func TestEndingOutages(t *testing.T) {
 	w := setup(t)
 	pair := w.login(ann(1))
-	all := func() error { return w.EndAll(ctx, "acme", "ann") }
+	all := func() error { return w.EndAll(ctx, "ann") }
 	for name, f := range map[string]func() error{
-		"EndAll": all, "Renew": func() error { return w.Renew(ctx, "acme", "ann") },
-		"List": func() error { _, err := w.List(ctx, "acme", "ann"); return err },
-		"End":  func() error { return w.End(ctx, "acme", "ann", pair.Session) },
+		"EndAll": all, "Renew": func() error { return w.Renew(ctx, "ann") },
+		"List": func() error { _, err := w.List(ctx, "ann"); return err },
+		"End":  func() error { return w.End(ctx, "ann", pair.Session) },
 	} {
 		w.users.fail(errors.New("down"))
 		w.store.err = unavailable()
@@ -252,8 +246,8 @@ func TestListLeavesOutWhatIsEnded(t *testing.T) {
 	w := setup(t)
 	w.login(ann(1))
 	spared := w.login(ann(1))
-	w.users.set("acme", "ann", func(s *session.Subject) { s.Version, s.EndedBelow, s.Except = 2, 2, spared.Session })
-	rows, err := w.List(ctx, "acme", "ann")
+	w.users.set("ann", func(s *session.Subject) { s.Version, s.EndedBelow, s.Except = 2, 2, spared.Session })
+	rows, err := w.List(ctx, "ann")
 	if err != nil || len(rows) != 1 || rows[0].ID != spared.Session {
 		t.Errorf("got %+v, %v", rows, err)
 	}
@@ -267,7 +261,7 @@ func TestListOrder(t *testing.T) {
 		two := w.login(ann(1))
 		time.Sleep(minute)
 		w.refresh(one.Refresh)
-		rows, err := w.List(ctx, "acme", "ann")
+		rows, err := w.List(ctx, "ann")
 		if err != nil || len(rows) != 2 || rows[0].ID != one.Session || rows[1].ID != two.Session {
 			t.Errorf("got %+v, %v", rows, err)
 		}
@@ -279,26 +273,30 @@ func TestATK_S08_KeepVersions(t *testing.T) {
 	w := setup(t)
 	bare := func(c *session.Config) { c.Subjects = session.KeepVersions(w.memory, issuer, w.users.Load) }
 	w.node(t, w.keys, bare)
-	w.users.set("acme", "ann", func(s *session.Subject) { s.Numbers = session.Numbers{Version: 99} }) // ignored
-	for round := range int64(3) {
-		pair, mine := w.login(ann(round)), w.login(ann(round))
-		if p := w.accepted(pair); p.Version != round {
-			t.Errorf("got version %d, expected %d", p.Version, round)
+	w.users.set("ann", func(s *session.Subject) { s.Numbers = session.Numbers{Version: 99} }) // ignored
+	last := int64(-1)
+	for round := range 3 {
+		now, err := w.memory.Numbers(ctx, auth.Owner{Issuer: issuer, Subject: "ann"})
+		ok(t, err)
+		pair, mine := w.login(ann(now.Version)), w.login(ann(now.Version))
+		if p := w.accepted(pair); p.Version != now.Version || now.Version <= last {
+			t.Errorf("got version %d, expected %d, above %d", p.Version, now.Version, last)
 		}
+		last = now.Version
 		if round == 2 {
-			ok(t, w.EndOthers(ctx, "acme", "ann", mine.Session))
+			ok(t, w.EndOthers(ctx, "ann", mine.Session))
 			w.wantDead(pair)
 			w.accepted(w.refresh(mine.Refresh))
 			break
 		}
-		ok(t, w.EndAll(ctx, "acme", "ann"))
+		ok(t, w.EndAll(ctx, "ann"))
 		w.wantDead(pair, mine)
-		if _, err := w.Start(ctx, ann(round), phone); auth.CodeOf(err) != auth.LoginFailed {
+		if _, err := w.Start(ctx, session.Login{Principal: ann(last), Client: phone}); auth.CodeOf(err) != auth.LoginFailed {
 			t.Errorf("a login of before: got %v", err)
 		}
 	}
 	w.users.fail(errOutage)
-	if _, err := w.Start(ctx, ann(3), phone); auth.CodeOf(err) != auth.StoreUnavailable {
+	if _, err := w.Start(ctx, session.Login{Principal: ann(3), Client: phone}); auth.CodeOf(err) != auth.StoreUnavailable {
 		t.Errorf("an outage: got %v", err)
 	}
 }

@@ -34,7 +34,7 @@ func TestTokensCountFromBeforeTheLoad(t *testing.T) {
 func TestRollback(t *testing.T) {
 	w := setup(t)
 	pair := w.login(ann(1))
-	ahead, err := w.Seal("", "acme", "ann", pair.Session, 9)
+	ahead, err := w.Seal("", "ann", pair.Session, 9)
 	ok(t, err)
 	w.told()
 	child := w.refresh(ahead)

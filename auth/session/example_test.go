@@ -17,14 +17,14 @@ import (
 // Raise is UPDATE users SET version = version+1, ended_below = ..., except = ... WHERE id = ? RETURNING version.
 type table struct{ ann session.Subject }
 
-func (t *table) Load(_ context.Context, _, subject string) (session.Subject, error) {
+func (t *table) Load(_ context.Context, subject, _ string) (session.Subject, error) {
 	if subject != "ann" {
 		return session.Subject{}, auth.LoginFailed // gone or disabled: a definite end
 	}
 	return t.ann, nil
 }
 
-func (t *table) Raise(_ context.Context, _, subject string, end bool, except string) (int64, error) {
+func (t *table) Raise(_ context.Context, subject string, end bool, except string) (int64, error) {
 	if subject != "ann" {
 		return 0, auth.LoginFailed
 	}
@@ -53,7 +53,7 @@ func Example() {
 	// The password was checked; the version was read with its hash.
 	ctx := context.Background()
 	from := auth.Client{Addr: netip.MustParseAddr("192.0.2.7"), UserAgent: "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"}
-	first, err := sessions.Start(ctx, &auth.Principal{Subject: "ann", Version: 1, Methods: []string{"pwd"}}, from)
+	first, err := sessions.Start(ctx, session.Login{Principal: &auth.Principal{Subject: "ann", Version: 1, Methods: []string{"pwd"}}, Client: from})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -64,10 +64,10 @@ func Example() {
 	again, _ := sessions.Refresh(ctx, first.Refresh, from) // a second tab, at the same time
 	fmt.Println("the same child:", again.Refresh == second.Refresh)
 
-	list, _ := sessions.List(ctx, "", "ann")
+	list, _ := sessions.List(ctx, "ann")
 	fmt.Println(len(list), "session:", list[0].Device)
 
-	if err := sessions.EndAll(ctx, "", "ann"); err != nil {
+	if err := sessions.EndAll(ctx, "ann"); err != nil {
 		log.Fatal(err)
 	}
 	_, err = tok.Verify(ctx, second.Access)

@@ -1,6 +1,9 @@
 package session
 
-import "github.com/doorward/doorward/revocation"
+import (
+	"github.com/doorward/doorward/auth"
+	"github.com/doorward/doorward/revocation"
+)
 
 // Forget gives m another list, with another epoch: what a restart would do if memory outlived it.
 func (m *Memory) Forget() {
@@ -17,17 +20,17 @@ func (m *Memory) Rows() int {
 }
 
 // Seal makes a refresh token of any fields, under the ring's key of this id.
-func (s *Sessions) Seal(keyID, tenant, subject, id string, generation int64) (string, error) {
-	keyID, key, err := s.keys.Derive(keyID, s.issuer, usage)
+func (s *Sessions) Seal(keyID, subject, id string, generation int64) (string, error) {
+	keyID, key, err := s.derive(keyID, usage)
 	if err != nil {
 		return "", err
 	}
-	return s.seal(presented{Owner{s.issuer, tenant, subject}, id, generation}, keyID, key)
+	return s.seal(presented{s.owner(subject), id, generation}, keyID, key)
 }
 
 // SealBody puts any body under a good MAC.
 func (s *Sessions) SealBody(body []byte) string {
-	keyID, _, err := s.keys.Derive("", s.issuer, usage)
+	keyID, _, err := s.derive("", usage)
 	if err != nil {
 		panic(err)
 	}
@@ -36,7 +39,7 @@ func (s *Sessions) SealBody(body []byte) string {
 
 // SealText puts the MAC of the current key behind any text.
 func (s *Sessions) SealText(left string) string {
-	_, key, err := s.keys.Derive("", s.issuer, usage)
+	_, key, err := s.derive("", usage)
 	if err != nil {
 		panic(err)
 	}
@@ -44,7 +47,7 @@ func (s *Sessions) SealText(left string) string {
 }
 
 // Open says what a refresh token names.
-func (s *Sessions) Open(raw string) (o Owner, id string, generation int64, err error) {
+func (s *Sessions) Open(raw string) (o auth.Owner, id string, generation int64, err error) {
 	p, err := s.open(raw)
 	return p.owner, p.id, p.generation, err
 }

@@ -27,17 +27,24 @@ var (
 
 // users is an application's table.
 type users struct {
-	mu    sync.Mutex
-	rows  map[string]session.Subject
-	err   error                // an outage
-	hook  func(subject string) // runs after the row was read
-	loads int
+	mu      sync.Mutex
+	rows    map[string]session.Subject
+	members map[string]map[string][]string // roles by subject and tenant
+	err     error                          // an outage
+	hook    func(subject string)           // runs after the row was read
+	loads   int
 }
 
-func (u *users) Load(_ context.Context, tenant, subject string) (session.Subject, error) {
+func (u *users) Load(_ context.Context, subject, tenant string) (session.Subject, error) {
 	u.mu.Lock()
-	row, ok := u.rows[tenant+"/"+subject]
+	row, ok := u.rows[subject]
 	err, hook := u.err, u.hook
+	if roles, member := u.members[subject][tenant]; ok && tenant != "" && err == nil {
+		row.Tenant, row.Roles = tenant, roles
+		if !member {
+			err = auth.TenantForbidden
+		}
+	}
 	u.loads++
 	u.mu.Unlock()
 	if hook != nil {
@@ -49,10 +56,10 @@ func (u *users) Load(_ context.Context, tenant, subject string) (session.Subject
 	return row, err
 }
 
-func (u *users) Raise(_ context.Context, tenant, subject string, end bool, except string) (int64, error) {
+func (u *users) Raise(_ context.Context, subject string, end bool, except string) (int64, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	row, ok := u.rows[tenant+"/"+subject]
+	row, ok := u.rows[subject]
 	if u.err != nil {
 		return 0, u.err
 	}
@@ -63,21 +70,21 @@ func (u *users) Raise(_ context.Context, tenant, subject string, end bool, excep
 	if end {
 		row.EndedBelow, row.Except = row.Version, except
 	}
-	u.rows[tenant+"/"+subject] = row
+	u.rows[subject] = row
 	return row.Version, nil
 }
 
 // set changes a row; a nil f removes it.
-func (u *users) set(tenant, subject string, f func(*session.Subject)) {
+func (u *users) set(subject string, f func(*session.Subject)) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	row := u.rows[tenant+"/"+subject]
+	row := u.rows[subject]
 	if f == nil {
-		delete(u.rows, tenant+"/"+subject)
+		delete(u.rows, subject)
 		return
 	}
 	f(&row)
-	u.rows[tenant+"/"+subject] = row
+	u.rows[subject] = row
 }
 
 func (u *users) fail(err error) {
@@ -109,7 +116,7 @@ func (c *counting) Rotate(ctx context.Context, r session.Rotation) (session.Resu
 	return c.Store.Rotate(ctx, r)
 }
 
-func (c *counting) End(ctx context.Context, o session.Owner, ids ...string) ([]string, error) {
+func (c *counting) End(ctx context.Context, o auth.Owner, ids ...string) ([]string, error) {
 	c.asked.Add(1)
 	if c.err != nil {
 		return nil, c.err
@@ -117,7 +124,7 @@ func (c *counting) End(ctx context.Context, o session.Owner, ids ...string) ([]s
 	return c.Store.End(ctx, o, ids...)
 }
 
-func (c *counting) EndBelow(ctx context.Context, o session.Owner, v int64, except string) ([]string, error) {
+func (c *counting) EndBelow(ctx context.Context, o auth.Owner, v int64, except string) ([]string, error) {
 	c.asked.Add(1)
 	if c.err != nil {
 		return nil, c.err
@@ -125,7 +132,7 @@ func (c *counting) EndBelow(ctx context.Context, o session.Owner, v int64, excep
 	return c.Store.EndBelow(ctx, o, v, except)
 }
 
-func (c *counting) List(ctx context.Context, o session.Owner) ([]session.Session, error) {
+func (c *counting) List(ctx context.Context, o auth.Owner) ([]session.Session, error) {
 	c.asked.Add(1)
 	if c.err != nil {
 		return nil, c.err
@@ -148,15 +155,15 @@ type world struct {
 	events []auth.Event
 }
 
-// setup makes a world with ann and bob of acme, and bob of nobody's tenant.
+// setup makes a world with ann and bob.
 func setup(t testing.TB, change ...func(*session.Config)) *world {
 	t.Helper()
 	w := &world{
 		keys:   tokens.NewKeyring(tokens.FromSecret(secret)),
 		memory: session.NewMemory(revocation.NewMemory()),
 		users: &users{rows: map[string]session.Subject{
-			"acme/ann": {Roles: []string{"editor"}, Numbers: session.Numbers{Version: 1}},
-			"acme/bob": {Numbers: session.Numbers{Version: 1}}, "/bob": {Numbers: session.Numbers{Version: 1}},
+			"ann": {Roles: []string{"editor"}, Numbers: session.Numbers{Version: 1}},
+			"bob": {Numbers: session.Numbers{Version: 1}},
 		}},
 	}
 	if t, ok := t.(*testing.T); ok {
@@ -220,12 +227,12 @@ func (w *world) wantTold(want ...string) {
 }
 
 func ann(version int64) *auth.Principal {
-	return &auth.Principal{Tenant: "acme", Subject: "ann", Version: version, Methods: []string{"pwd"}}
+	return &auth.Principal{Subject: "ann", Version: version, Methods: []string{"pwd"}}
 }
 
 func (w *world) login(p *auth.Principal) *auth.Pair {
 	w.Helper()
-	pair, err := w.Start(context.Background(), p, phone)
+	pair, err := w.Start(context.Background(), session.Login{Principal: p, Client: phone})
 	if err != nil {
 		w.Fatalf("Start: %v", err)
 	}

@@ -3,6 +3,7 @@ package session
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -20,15 +21,15 @@ type Memory struct {
 	// mu makes each method one step. An ending goes on the list before the row goes: a verifier does not
 	// take this lock, and must never see the row's child alive and the list without the entry.
 	mu      sync.Mutex
-	rows    map[string]*Session           // by id; replaced ones too
-	owners  map[Owner]map[string]*Session // those that are not replaced
-	numbers map[Owner]Numbers
+	rows    map[string]*Session                // by id; replaced ones too
+	owners  map[auth.Owner]map[string]*Session // those that are not replaced
+	numbers map[auth.Owner]Numbers
 	heirs   map[string]string // replaced id to the id that replaced it, as long as the row is there
 }
 
 // NewMemory returns an empty store that ends sessions on list.
 func NewMemory(list *revocation.Memory) *Memory {
-	return &Memory{list: list, rows: map[string]*Session{}, owners: map[Owner]map[string]*Session{}, numbers: map[Owner]Numbers{}, heirs: map[string]string{}}
+	return &Memory{list: list, rows: map[string]*Session{}, owners: map[auth.Owner]map[string]*Session{}, numbers: map[auth.Owner]Numbers{}, heirs: map[string]string{}}
 }
 
 // Revocations implements [Store].
@@ -55,7 +56,10 @@ func (m *Memory) Create(ctx context.Context, c Creation) (Result, error) {
 	}
 	if c.Replaces != "" {
 		old := m.live(row.Owner, c.Replaces, now)
-		if old == nil || old.Replaced {
+		if old != nil && old.Replaced {
+			return Result{Outcome: Replaced, Epoch: epoch}, nil
+		}
+		if old == nil {
 			return Result{Outcome: Gone, Epoch: epoch}, nil
 		}
 		r := revocationOf(old)
@@ -67,7 +71,7 @@ func (m *Memory) Create(ctx context.Context, c Creation) (Result, error) {
 		old.Replaced, old.Until, old.IdleUntil = true, now.Add(c.Grace), now.Add(c.Grace)
 	}
 	row.Generation, row.From, row.Created, row.Used = 1, 1, now, now
-	row.GraceUntil, row.Late, row.Replaced = time.Time{}, false, false
+	row.GraceUntil, row.LateUntil, row.Replaced = time.Time{}, time.Time{}, false
 	row.Until, row.IdleUntil = now.Add(c.Absolute), now.Add(min(row.Idle, c.Absolute))
 	ended, err := m.makeRoom(ctx, row.Owner, c.Max-1, now)
 	if err != nil {
@@ -88,7 +92,7 @@ func (m *Memory) Create(ctx context.Context, c Creation) (Result, error) {
 }
 
 // makeRoom drops what is over, then ends the oldest until most are left.
-func (m *Memory) makeRoom(ctx context.Context, o Owner, most int, now time.Time) (ended []string, err error) {
+func (m *Memory) makeRoom(ctx context.Context, o auth.Owner, most int, now time.Time) (ended []string, err error) {
 	var live []*Session
 	for _, row := range m.owners[o] {
 		if over(row, now) {
@@ -137,14 +141,14 @@ func (m *Memory) Rotate(ctx context.Context, r Rotation) (Result, error) {
 	case r.Lend || next.ID == "":
 	case outcome == Rotated, outcome == RolledBack, outcome == Late:
 		*stored = next
-	case outcome == Gone, outcome == Reused:
+	case outcome == Gone, outcome == Reused, outcome == Moved:
 		err = m.end(ctx, stored)
 	}
-	return Result{Outcome: outcome, Epoch: epoch, Session: clone(next)}, err
+	return Result{Outcome: outcome, Epoch: epoch, Session: clone(next), Former: row.Client}, err
 }
 
 // End implements [Store].
-func (m *Memory) End(ctx context.Context, o Owner, ids ...string) (ended []string, err error) {
+func (m *Memory) End(ctx context.Context, o auth.Owner, ids ...string) (ended []string, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
@@ -170,7 +174,7 @@ func (m *Memory) End(ctx context.Context, o Owner, ids ...string) (ended []strin
 
 // withHeirs puts before each id those that replaced it, the last first: what fails on the way leaves the row
 // that names the rest, for the next try.
-func (m *Memory) withHeirs(o Owner, ids []string, now time.Time) []string {
+func (m *Memory) withHeirs(o auth.Owner, ids []string, now time.Time) []string {
 	var all []string
 	for _, id := range ids {
 		chain := []string{id}
@@ -183,11 +187,11 @@ func (m *Memory) withHeirs(o Owner, ids []string, now time.Time) []string {
 }
 
 // EndBelow implements [Store].
-func (m *Memory) EndBelow(ctx context.Context, o Owner, version int64, except string) (ended []string, err error) {
+func (m *Memory) EndBelow(ctx context.Context, o auth.Owner, version int64, except string) (ended []string, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
-	if err := m.list.Revoke(ctx, auth.Revocation{Issuer: o.Issuer, Tenant: o.Tenant, Subject: o.Subject, Below: version}); err != nil {
+	if err := m.list.Revoke(ctx, auth.Revocation{Owner: o, Below: version}); err != nil {
 		return nil, err
 	}
 	for id, row := range m.owners[o] {
@@ -205,7 +209,7 @@ func (m *Memory) EndBelow(ctx context.Context, o Owner, version int64, except st
 }
 
 // List implements [Store].
-func (m *Memory) List(_ context.Context, o Owner) (rows []Session, err error) {
+func (m *Memory) List(_ context.Context, o auth.Owner) (rows []Session, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
@@ -217,19 +221,43 @@ func (m *Memory) List(_ context.Context, o Owner) (rows []Session, err error) {
 	return rows, nil
 }
 
+// Of implements [Store]. It looks at every session: a memory of one process has no index of what is asked so seldom.
+func (m *Memory) Of(_ context.Context, p Provider) (rows []Session, err error) {
+	if err := p.check(); err != nil || p == (Provider{}) {
+		return nil, fmt.Errorf("session: Of: %w", cmp.Or(err, errors.New("got no provider")))
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	for _, row := range m.rows {
+		if row.Provider.is(p) && !row.Replaced && !over(row, now) {
+			rows = append(rows, clone(*row))
+		}
+	}
+	return rows, nil
+}
+
+// is says whether a session of the provider is the one that is asked for.
+func (p Provider) is(asked Provider) bool {
+	if asked.Session != "" {
+		return p.Issuer == asked.Issuer && p.Session == asked.Session
+	}
+	return p.Issuer == asked.Issuer && p.Subject == asked.Subject
+}
+
 // Numbers implements [VersionStore].
-func (m *Memory) Numbers(_ context.Context, o Owner) (Numbers, error) {
+func (m *Memory) Numbers(_ context.Context, o auth.Owner) (Numbers, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.numbers[o], nil
 }
 
 // Raise implements [VersionStore].
-func (m *Memory) Raise(_ context.Context, o Owner, end bool, except string) (Numbers, error) {
+func (m *Memory) Raise(_ context.Context, o auth.Owner, end bool, except string) (Numbers, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	n := m.numbers[o]
-	n.Version++
+	n.Version = max(n.Version+1, time.Now().UnixMilli())
 	if end {
 		n.EndedBelow, n.Except = n.Version, except
 	}
@@ -242,7 +270,7 @@ func over(row *Session, now time.Time) bool {
 }
 
 // live returns the owner's row if it is not over.
-func (m *Memory) live(o Owner, id string, now time.Time) *Session {
+func (m *Memory) live(o auth.Owner, id string, now time.Time) *Session {
 	if row := m.rows[id]; row != nil && row.Owner == o && !over(row, now) {
 		return row
 	}
@@ -262,7 +290,7 @@ func (m *Memory) revoke(ctx context.Context, row *Session) error {
 }
 
 func revocationOf(row *Session) auth.Revocation {
-	return auth.Revocation{Issuer: row.Issuer, Tenant: row.Tenant, Subject: row.Subject, Session: row.ID}
+	return auth.Revocation{Owner: row.Owner, Session: row.ID}
 }
 
 func (m *Memory) forget(row *Session) {
@@ -281,6 +309,6 @@ func (m *Memory) disown(row *Session) {
 
 // clone shares no slice: what a caller does to its copy is not to reach the store.
 func clone(s Session) Session {
-	s.Methods = slices.Clone(s.Methods)
+	s.Methods, s.Terms = slices.Clone(s.Methods), s.Terms.clone()
 	return s
 }

@@ -21,13 +21,14 @@ const lentLife = time.Minute
 //
 //	auth.TokenInvalid      no refresh token of ours; found without I/O
 //	auth.TokenRevoked      the session, or its subject, is over
-//	auth.TokenExpired      not now: a key that this node does not know, a session just replaced by a step-up, or a binding
-//	                       that this request does not show (see auth.Bind). Nothing changed
+//	auth.TokenExpired      not now: a key that this node does not know, a session just replaced by a step-up, one of another
+//	                       audience, or a binding that this request does not show (see auth.Bind). Nothing changed
+//	auth.TenantForbidden   the login is limited to an organisation, and its subject is no member now. Nothing changed
 //	auth.StoreUnavailable  an outage: nothing is lost, repeat the same token
 //
 // Nothing but the swap itself uses the token up: the subject is loaded, and what could fail is tried, before it.
 func (s *Sessions) Refresh(ctx context.Context, refresh string, from auth.Client) (*auth.Pair, error) {
-	return s.exchange(ctx, refresh, from, Rotation{})
+	return s.exchange(ctx, refresh, from, "", Rotation{})
 }
 
 // RefreshCookie is [Sessions.Refresh] for a token that the browser sent by itself, with any request. Two things differ,
@@ -36,28 +37,45 @@ func (s *Sessions) Refresh(ctx context.Context, refresh string, from auth.Client
 // A token that was itself given out within the grace time is not exchanged yet: the pair has it once more, beside a new
 // access token. So nobody who shows within the grace time what was exchanged is ever older than the parent.
 //
-// An idle tab's slow upload carries the parent of a token that another tab has rotated meanwhile. So the first late showing
-// of exactly the parent is recorded and answers auth.TokenExpired; the second, and anything older, ends the session.
+// An idle tab's slow upload carries the parent of a token that another tab has rotated meanwhile, and there may be several. So
+// late showings of exactly the parent answer auth.TokenExpired for 60 s from the first one, each with an event; one after
+// that, and anything older, ends the session.
 func (s *Sessions) RefreshCookie(ctx context.Context, refresh string, from auth.Client) (*auth.Pair, error) {
-	return s.exchange(ctx, refresh, from, Rotation{Lenient: true})
+	return s.exchange(ctx, refresh, from, "", Rotation{Lenient: true})
 }
 
 // Lend returns an access token for one request, good for a minute, and no refresh token. It is for requests that
 // another site may have caused: nothing is rotated, nothing ends. A token that was rotated, beyond the grace time,
 // answers auth.TokenExpired; for other answers see [Sessions.Refresh].
 func (s *Sessions) Lend(ctx context.Context, refresh string, from auth.Client) (*auth.Pair, error) {
-	return s.exchange(ctx, refresh, from, Rotation{Lend: true})
+	return s.exchange(ctx, refresh, from, "", Rotation{Lend: true})
 }
 
-func (s *Sessions) exchange(ctx context.Context, refresh string, from auth.Client, r Rotation) (*auth.Pair, error) {
+// Narrow returns an access token of the session for one organisation, with the grants that hold there, and no refresh token:
+// for a program that acts in several, one token for each. The refresh token is not used up. A tenant that the subject is no
+// member of is auth.TenantForbidden, as is another one than the login is limited to. For other answers see
+// [Sessions.Lend]. What was narrowed has no way to something wider: it takes the refresh token.
+func (s *Sessions) Narrow(ctx context.Context, refresh, tenant string, from auth.Client) (*auth.Pair, error) {
+	switch {
+	case tenant == "" || len(tenant) > maxTenant:
+		return nil, fmt.Errorf("%w: session: Narrow: got a tenant of %d bytes, expected 1 to %d", auth.ValidationFailed, len(tenant), maxTenant)
+	case s.c.Subjects == nil:
+		return nil, fmt.Errorf("%w: session: Narrow: without Config.Subjects nobody can say what holds in a tenant", auth.TenantForbidden)
+	}
+	return s.exchange(ctx, refresh, from, tenant, Rotation{Lend: true})
+}
+
+// exchange asks for what r says, of the session whose refresh token was shown. With a tenant the access token is narrowed to it.
+func (s *Sessions) exchange(ctx context.Context, refresh string, from auth.Client, tenant string, r Rotation) (*auth.Pair, error) {
 	shown, err := s.open(refresh)
 	if err != nil {
 		return nil, err
 	}
 	r.Owner, r.ID, r.Generation = shown.owner, shown.id, shown.generation
-	r.Grace, r.EndOnOtherEpoch, r.Binding = s.c.Grace, s.c.EndOnOtherEpoch, auth.BindingOf(ctx)
-	r.Client, r.Device = client(from), device(from.UserAgent)
-	pair, outcome, err := s.rotate(ctx, &r)
+	r.Audience, r.Grace, r.Binding = s.audience, s.c.Grace, auth.BindingOf(ctx)
+	r.EndOnOtherEpoch, r.EndOnOtherClient = s.c.EndOnOtherEpoch, s.c.EndOnOtherClient
+	r.Client, r.Device, r.Place = client(from), device(from.UserAgent), s.place(from.Addr)
+	pair, res, err := s.rotate(ctx, &r, tenant)
 	switch {
 	case auth.CodeOf(err) == auth.LoginFailed && r.Lend:
 		err = fmt.Errorf("%w: %w", auth.TokenRevoked, err)
@@ -66,16 +84,16 @@ func (s *Sessions) exchange(ctx context.Context, refresh string, from auth.Clien
 		_, failed := s.c.Store.End(ctx, r.Owner, r.ID)
 		err = errors.Join(fmt.Errorf("%w: %w", auth.TokenRevoked, err), failed)
 	}
-	s.tellRefresh(ctx, &r, outcome, err)
+	s.tellRefresh(ctx, &r, res, err)
 	return pair, err
 }
 
 // errForgot is for the log alone: the client gets its child.
 var errForgot = errors.New("session: the store had forgotten a refresh; what was ended since then may be alive again")
 
-func (s *Sessions) tellRefresh(ctx context.Context, r *Rotation, outcome Outcome, err error) {
-	name, told := "refresh", string(outcome)
-	switch outcome {
+func (s *Sessions) tellRefresh(ctx context.Context, r *Rotation, res Result, err error) {
+	name, told := "refresh", string(res.Outcome)
+	switch res.Outcome {
 	case Lent:
 		return
 	case Rotated:
@@ -86,44 +104,71 @@ func (s *Sessions) tellRefresh(ctx context.Context, r *Rotation, outcome Outcome
 		name = "rollback"
 		err = cmp.Or(err, errForgot)
 	}
-	s.tell(ctx, name, told, r.Owner, r.ID, r.Client, err)
+	e := auth.Event{Name: name, Outcome: told, Owner: r.Owner, Session: r.ID, Client: r.Client, Err: err}
+	moved := !Alike(res.Former, r.Client)
+	switch res.Outcome {
+	case Moved:
+		e.Name, e.Outcome, e.Former = "moved", "", res.Former
+	case Rotated, RolledBack, Kept, Replayed:
+		if moved { // before the refresh itself, which is told as ever
+			s.event(ctx, auth.Event{Name: "moved", Owner: r.Owner, Session: r.ID, Client: r.Client, Former: res.Former})
+		}
+	}
+	s.event(ctx, e)
 }
 
 // rotate loads the subject, asks the store, and starts once more where the list has begun an epoch meanwhile:
-// a version that was read before that must not be believed after it.
-func (s *Sessions) rotate(ctx context.Context, r *Rotation) (*auth.Pair, Outcome, error) {
+// a version that was read before that must not be believed after it. So it does where the login has terms of its own,
+// which only the row knows: what they make of the subject must fit into a token before the swap. They never change.
+func (s *Sessions) rotate(ctx context.Context, r *Rotation, tenant string) (*auth.Pair, Result, error) {
 	var key []byte
 	var err error
-	if r.KeyID, key, err = s.keys.Derive("", s.issuer, usage); err != nil {
-		return nil, "", err
+	if r.KeyID, key, err = s.derive("", usage); err != nil {
+		return nil, Result{}, err
 	}
-	for range maxTries {
+	for range maxTries + 1 {
 		at := s.now() // before the subject is read: the token must not outlive an ending in between
 		r.Epoch = s.known()
-		sub, err := s.load(ctx, r.Owner)
+		loaded := r.Terms
+		if tenant != "" {
+			if r.Terms.Tenant != "" && r.Terms.Tenant != tenant {
+				return nil, Result{}, fmt.Errorf("%w: the login is limited to another tenant than %.80q", auth.TenantForbidden, tenant)
+			}
+			loaded.Tenant = tenant
+		}
+		sub, err := s.load(ctx, r.Owner, loaded)
 		if err != nil {
-			return nil, "", err
+			return nil, Result{}, err
 		}
 		r.Numbers = sub.Numbers
 		if err := s.rehearse(at, r, sub); err != nil {
-			return nil, "", err
+			return nil, Result{}, err
 		}
 		res, err := s.c.Store.Rotate(ctx, *r)
 		if err != nil && res.Outcome == "" {
-			return nil, "", err
+			return nil, Result{}, err
 		}
 		s.learn(res.Epoch)
-		if res.Outcome == OtherEpoch {
+		switch res.Outcome {
+		case OtherEpoch:
+			continue
+		case OtherTerms:
+			r.Terms = res.Session.Terms
 			continue
 		}
 		// A refusal comes first: that a token was stolen must be told, also where its ending is not confirmed yet.
 		if err := errors.Join(refusal(res.Outcome), err); err != nil {
-			return nil, res.Outcome, err
+			return nil, res, err
 		}
-		pair, err := s.pair(at, r, key, res, sub)
-		return pair, res.Outcome, err
+		res.Session.Tenant = loaded.Tenant
+		life := s.lifetime
+		if r.Lend && tenant == "" {
+			life = min(life, lentLife)
+		}
+		pair, err := s.pair(at, life, r, key, res, sub)
+		return pair, res, err
 	}
-	return nil, "", errEpochs
+	return nil, Result{}, errEpochs
 }
 
 // rehearse makes a token as large as any of the subject's before the swap: what cannot be minted (roles too
@@ -132,8 +177,12 @@ func (s *Sessions) rehearse(at time.Time, r *Rotation, sub Subject) error {
 	if r.Epoch == "" || r.Lend {
 		return nil
 	}
-	row := Session{Owner: r.Owner, ID: r.ID, AuthTime: at, ClientID: strings.Repeat("-", maxClientID), Methods: widest, Binding: r.Binding}
-	_, _, err := s.c.Tokens.Issue(s.c.Tokens.StampAt(at, r.Epoch), s.principal(row, sub))
+	p, err := s.principal(at, Session{
+		Owner: r.Owner, ID: r.ID, Terms: r.Terms, AuthTime: at, ClientID: strings.Repeat("-", maxClientID), Methods: widest, Binding: r.Binding,
+	}, sub)
+	if err == nil {
+		_, _, err = s.c.Tokens.Issue(s.c.Tokens.StampAt(at, r.Epoch), p)
+	}
 	return err
 }
 
@@ -156,6 +205,10 @@ func refusal(o Outcome) error {
 		return fmt.Errorf("%w: the refresh token was rotated", auth.TokenExpired)
 	case Replaced:
 		return fmt.Errorf("%w: the session was replaced by another", auth.TokenExpired)
+	case Moved:
+		return fmt.Errorf("%w: the refresh token was shown by another user agent or network; the session was ended", auth.TokenRevoked)
+	case Elsewhere:
+		return fmt.Errorf("%w: the session is of another audience", auth.TokenExpired) // it works there: see [Ended]
 	case Unbound:
 		return fmt.Errorf("%w: the session is bound to another device", auth.TokenExpired) // it works there: see [Ended]
 	}
@@ -164,20 +217,20 @@ func refusal(o Outcome) error {
 
 // pair mints what the outcome allows. The child is made under the row's key, which is not ours when another
 // node made the swap.
-func (s *Sessions) pair(at time.Time, r *Rotation, key []byte, res Result, sub Subject) (*auth.Pair, error) {
+func (s *Sessions) pair(at time.Time, life time.Duration, r *Rotation, key []byte, res Result, sub Subject) (*auth.Pair, error) {
 	row := res.Session
 	if now := s.now(); !row.Until.After(now.Add(time.Second)) {
 		// Over by our clock, if not yet by the store's: there is no whole second left to mint for.
 		return nil, fmt.Errorf("%w: the session is over", auth.TokenRevoked)
 	}
-	p := s.principal(row, sub)
-	if res.Outcome == Lent {
-		if end := at.Add(lentLife); end.Before(p.Expires) {
-			p.Expires = end
-		}
+	p, err := s.principal(at, row, sub)
+	if err != nil {
+		return nil, err
+	}
+	if end := at.Add(life); end.Before(p.Expires) {
+		p.Expires = end
 	}
 	pair := &auth.Pair{Session: row.ID}
-	var err error
 	if pair.Access, pair.AccessExpires, err = s.c.Tokens.Issue(s.c.Tokens.StampAt(at, res.Epoch), p); err != nil {
 		return nil, err
 	}
@@ -185,7 +238,7 @@ func (s *Sessions) pair(at time.Time, r *Rotation, key []byte, res Result, sub S
 		return pair, nil
 	}
 	if row.KeyID != r.KeyID {
-		if _, key, err = s.keys.Derive(row.KeyID, s.issuer, usage); err != nil {
+		if _, key, err = s.derive(row.KeyID, usage); err != nil {
 			return nil, fmt.Errorf("%w: the child's key is not one of this node's: %v", auth.TokenExpired, err)
 		}
 	}

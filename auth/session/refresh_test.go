@@ -22,7 +22,7 @@ func TestRefresh(t *testing.T) {
 		first := w.login(ann(1))
 		time.Sleep(hour) // past the access token's life
 		w.wantAccess(first, auth.TokenExpired)
-		w.users.set("acme", "ann", func(s *session.Subject) { s.Roles = []string{"admin"} })
+		w.users.set("ann", func(s *session.Subject) { s.Roles = []string{"admin"} })
 		second := w.refresh(first.Refresh)
 		p := w.accepted(second)
 		if !slices.Equal(p.Roles, []string{"admin"}) || p.Session != first.Session || second.Session != first.Session {
@@ -32,7 +32,7 @@ func TestRefresh(t *testing.T) {
 			t.Errorf("got expiries %s and %s", second.AccessExpires, second.RefreshUntil)
 		}
 		w.wantTold("login ok", "refresh ok")
-		rows, err := w.List(ctx, "acme", "ann")
+		rows, err := w.List(ctx, "ann")
 		ok(t, err)
 		if len(rows) != 1 || rows[0].Device != "Firefox on Linux" || rows[0].Client != phone || !rows[0].Used.Equal(time.Now()) {
 			t.Errorf("got %+v", rows)
@@ -159,10 +159,10 @@ func TestSTD_S04_NothingWidens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := setup(t)
 		begun := time.Now()
-		pair := w.login(&auth.Principal{Tenant: "acme", Subject: "ann", Version: 1, Methods: []string{"pwd"}, Roles: []string{"root"}, ClientID: "spa", Competencies: []string{"all"}})
+		pair := w.login(&auth.Principal{Subject: "ann", Version: 1, Methods: []string{"pwd"}, Roles: []string{"root"}, ClientID: "spa", Competencies: []string{"all"}})
 		for range 3 {
 			p := w.accepted(pair)
-			if p.Tenant != "acme" || p.Issuer != issuer || p.ClientID != "spa" || !slices.Equal(p.Methods, []string{"pwd"}) ||
+			if p.Tenant != "" || p.Issuer != issuer || p.ClientID != "spa" || !slices.Equal(p.Methods, []string{"pwd"}) ||
 				!p.AuthTime.Equal(begun) || !slices.Equal(p.Roles, []string{"editor"}) || len(p.Competencies) > 0 {
 				t.Errorf("got %+v", p)
 			}
@@ -213,7 +213,7 @@ func TestSTD_S05_Defaults(t *testing.T) {
 			p := ann(1)
 			p.Methods = c.methods
 			pair := w.login(p)
-			rows, _ := w.List(ctx, "acme", "ann")
+			rows, _ := w.List(ctx, "ann")
 			if time.Until(pair.RefreshUntil) != c.idle || len(rows) != 1 || time.Until(rows[0].Until) != c.absolute {
 				t.Errorf("%v: idle until %s, rows %+v", c.methods, pair.RefreshUntil, rows)
 			}
@@ -224,7 +224,7 @@ func TestSTD_S05_Defaults(t *testing.T) {
 		p := ann(1)
 		p.Methods = []string{"pwd", "otp"}
 		pair := w.login(p)
-		rows, _ := w.List(ctx, "acme", "ann")
+		rows, _ := w.List(ctx, "ann")
 		if time.Until(pair.RefreshUntil) != 30*minute || len(rows) != 1 || time.Until(rows[0].Until) != 8*hour {
 			t.Errorf("idle until %s, rows %+v", pair.RefreshUntil, rows)
 		}
@@ -253,10 +253,10 @@ func TestOutagesBurnNothing(t *testing.T) {
 		"too many roles": func(s *session.Subject) { s.Roles = []string{strings.Repeat("r", 8000)} },
 		"claims":         func(s *session.Subject) { s.Roles, s.Claims = nil, 1 },
 	} {
-		w.users.set("acme", "ann", f)
+		w.users.set("ann", f)
 		w.refused(pair.Refresh, auth.Internal)
-		w.users.set("acme", "ann", func(s *session.Subject) { s.Roles, s.Claims = []string{"editor"}, nil })
-		rows, _ := w.List(ctx, "acme", "ann")
+		w.users.set("ann", func(s *session.Subject) { s.Roles, s.Claims = []string{"editor"}, nil })
+		rows, _ := w.List(ctx, "ann")
 		if len(rows) != 1 || rows[0].Generation != 1 {
 			t.Errorf("%s: got %+v, expected generation 1", name, rows)
 		}
@@ -283,11 +283,59 @@ func TestRefreshCookie(t *testing.T) {
 		third, err := w.RefreshCookie(ctx, second.Refresh, phone)
 		ok(t, err)
 		time.Sleep(minute)
-		late(second.Refresh, auth.TokenExpired)
+		w.told()
+		for range 3 { // within a minute of the first late one: each is told, none ends an honest session
+			late(second.Refresh, auth.TokenExpired)
+			w.wantTold("refresh late")
+			time.Sleep(19 * time.Second)
+		}
 		w.accepted(third)
+		time.Sleep(4 * time.Second)
 		late(second.Refresh, auth.RefreshReused)
 		w.wantDead(third)
 	})
+}
+
+// PROTOCOLS 9: two uploads at once span a rotation by more than the grace time, and come through a slow proxy.
+func TestRefreshCookie_ATK_S04_TwoSlowUploads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := setup(t)
+		uploads := w.login(ann(1)).Refresh // both sent with this cookie
+		time.Sleep(15 * minute)
+		poller, err := w.RefreshCookie(ctx, uploads, phone) // by another tab, while they are on their way
+		ok(t, err)
+		time.Sleep(30 * time.Second)
+		for range 2 {
+			if _, err := w.RefreshCookie(ctx, uploads, phone); auth.CodeOf(err) != auth.TokenExpired {
+				t.Errorf("a late upload: got %v, expected token_expired", err)
+			}
+			time.Sleep(20 * time.Second)
+		}
+		w.accepted(w.refresh(poller.Refresh))
+	})
+}
+
+// PROTOCOLS 5: an epoch that begins excuses the parent of a swap whose answer it may have swallowed. It is no excuse for
+// the token of six days ago that stands in a file of a browser's recorder.
+func TestRefresh_ATK_S04_OldParentAfterAnEpoch(t *testing.T) {
+	for ago, want := range map[time.Duration]auth.Code{9 * minute: "", 11 * minute: auth.RefreshReused, 6 * day: auth.RefreshReused} {
+		synctest.Test(t, func(t *testing.T) {
+			w := setup(t)
+			parent := w.login(ann(1)).Refresh
+			time.Sleep(minute)
+			child := w.refresh(parent)
+			time.Sleep(ago)
+			w.memory.Forget()
+			w.node(t, w.keys)
+			pair, err := w.Refresh(ctx, parent, phone)
+			switch {
+			case want == "" && (err != nil || pair.Refresh != child.Refresh):
+				t.Errorf("after %s: got %v, expected the same child", ago, err)
+			case want != "" && auth.CodeOf(err) != want:
+				t.Errorf("after %s: got %v, expected %s", ago, err, want)
+			}
+		})
+	}
 }
 
 // ATK-S02, promise R: a page without an access token sends requests whenever it likes, so a later one may carry the
@@ -367,11 +415,11 @@ func TestLend(t *testing.T) {
 		if _, err := w.Lend(ctx, pair.Refresh, phone); auth.CodeOf(err) != auth.TokenExpired || session.Ended(err) {
 			t.Errorf("an old one: got %v", err)
 		}
-		w.users.set("acme", "ann", nil)
+		w.users.set("ann", nil)
 		if _, err := w.Lend(ctx, child.Refresh, phone); auth.CodeOf(err) != auth.TokenRevoked {
 			t.Errorf("a subject that is gone: got %v", err)
 		}
-		w.users.set("acme", "ann", func(s *session.Subject) { s.Version = 1 })
+		w.users.set("ann", func(s *session.Subject) { s.Version = 1 })
 		child = w.refresh(child.Refresh) // nothing had ended
 		ok(t, w.Logout(ctx, child.Refresh))
 		if _, err := w.Lend(ctx, child.Refresh, phone); auth.CodeOf(err) != auth.TokenRevoked {
@@ -386,7 +434,7 @@ func TestLend(t *testing.T) {
 func TestBind(t *testing.T) {
 	w := setup(t)
 	device := auth.Bind(ctx, "device:thumbprint")
-	pair, err := w.Start(device, ann(1), phone)
+	pair, err := w.Start(device, session.Login{Principal: ann(1), Client: phone})
 	ok(t, err)
 	w.told()
 	w.refused(pair.Refresh, auth.TokenExpired)
@@ -404,7 +452,7 @@ func TestBind(t *testing.T) {
 		t.Errorf("the access token is bound to %q", p.Binding)
 	}
 	// What ties a session to nothing that can be shown makes none.
-	if _, err := w.Start(auth.Bind(ctx, "thumbprint"), ann(1), phone); auth.CodeOf(err) != auth.Internal || w.memory.Rows() != 1 {
+	if _, err := w.Start(auth.Bind(ctx, "thumbprint"), session.Login{Principal: ann(1), Client: phone}); auth.CodeOf(err) != auth.Internal || w.memory.Rows() != 1 {
 		t.Errorf("got %v and %d rows", err, w.memory.Rows())
 	}
 }
@@ -418,23 +466,23 @@ func TestBind_TooManyRoles(t *testing.T) {
 		p.Methods = append(p.Methods, strings.Repeat("m", 32))
 	}
 	device := auth.Bind(ctx, "device:"+strings.Repeat("d", 121))
-	pair, err := w.Start(device, p, phone)
+	pair, err := w.Start(device, session.Login{Principal: p, Client: phone})
 	ok(t, err)
 	refused := 0
 	for n := 4000; n < 6500; n += 25 {
-		w.users.set("acme", "ann", func(s *session.Subject) { s.Roles = []string{strings.Repeat("r", n)} })
+		w.users.set("ann", func(s *session.Subject) { s.Roles = []string{strings.Repeat("r", n)} })
 		next, err := w.Refresh(device, pair.Refresh, phone)
 		if err == nil {
 			pair = next
 			continue
 		}
 		refused++
-		w.users.set("acme", "ann", func(s *session.Subject) { s.Roles = nil })
-		rows, _ := w.List(ctx, "acme", "ann")
+		w.users.set("ann", func(s *session.Subject) { s.Roles = nil })
+		rows, _ := w.List(ctx, "ann")
 		if next, err = w.Refresh(device, pair.Refresh, phone); err != nil || next.Refresh == pair.Refresh {
 			t.Fatalf("after %d bytes of roles: %v", n, err)
 		}
-		after, _ := w.List(ctx, "acme", "ann")
+		after, _ := w.List(ctx, "ann")
 		if after[0].Generation != rows[0].Generation+1 {
 			t.Fatalf("%d bytes of roles have used the refresh token up", n)
 		}
@@ -457,7 +505,7 @@ func TestSTD_S11_EpochInBetween(t *testing.T) {
 		}
 		forgot = true
 		w.memory.Forget() // and ann is ended meanwhile
-		w.users.set("acme", "ann", func(s *session.Subject) { s.Version, s.EndedBelow = 2, 2 })
+		w.users.set("ann", func(s *session.Subject) { s.Version, s.EndedBelow = 2, 2 })
 	}
 	w.refused(pair.Refresh, auth.TokenRevoked)
 	if !forgot || w.users.loads < 3 {
@@ -465,7 +513,7 @@ func TestSTD_S11_EpochInBetween(t *testing.T) {
 	}
 	// A list that forgets each time is an outage, not a loop.
 	w.users.hook = func(string) { w.memory.Forget() }
-	if _, err := w.Start(ctx, ann(2), phone); auth.CodeOf(err) != auth.StoreUnavailable {
+	if _, err := w.Start(ctx, session.Login{Principal: ann(2), Client: phone}); auth.CodeOf(err) != auth.StoreUnavailable {
 		t.Errorf("got %v", err)
 	}
 }

@@ -21,10 +21,10 @@ func TestStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := setup(t)
 		declared := 0
-		pair, err := w.Start(auth.OnLoginSuccess(ctx, func() { declared++ }), ann(1), phone)
+		pair, err := w.Start(auth.OnLoginSuccess(ctx, func() { declared++ }), session.Login{Principal: ann(1), Client: phone})
 		ok(t, err)
 		p := w.accepted(pair)
-		if p.Subject != "ann" || p.Tenant != "acme" || p.Version != 1 || p.Session != pair.Session || !slices.Equal(p.Roles, []string{"editor"}) {
+		if p.Subject != "ann" || p.Tenant != "" || p.Version != 1 || p.Session != pair.Session || !slices.Equal(p.Roles, []string{"editor"}) {
 			t.Errorf("got %+v", p)
 		}
 		if declared != 1 || time.Until(pair.AccessExpires) != 15*minute || time.Until(pair.RefreshUntil) != 7*day {
@@ -36,7 +36,7 @@ func TestStart(t *testing.T) {
 // A login that does not stand is not declared a success, and leaves no row.
 func TestStartRefuses(t *testing.T) {
 	w := setup(t)
-	w.users.set("acme", "ann", func(s *session.Subject) { s.Version, s.EndedBelow = 5, 3 })
+	w.users.set("ann", func(s *session.Subject) { s.Version, s.EndedBelow = 5, 3 })
 	long := strings.Repeat("x", 200)
 	for _, c := range []struct {
 		name string
@@ -45,17 +45,17 @@ func TestStartRefuses(t *testing.T) {
 	}{
 		{"STD-S08 ended since the password was read", ann(2), auth.LoginFailed},
 		{"a version that Load has not seen", ann(6), auth.StoreUnavailable},
-		{"unknown", &auth.Principal{Tenant: "acme", Subject: "eve"}, auth.LoginFailed},
-		{"of another tenant", &auth.Principal{Tenant: "other", Subject: "ann"}, auth.LoginFailed},
+		{"unknown", &auth.Principal{Subject: "eve"}, auth.LoginFailed},
+		{"no member of the tenant", &auth.Principal{Tenant: "other", Subject: "ann", Version: 5}, auth.TenantForbidden},
 		{"nil", nil, auth.Internal}, {"nobody", &auth.Principal{}, auth.Internal}, {"a negative version", ann(-1), auth.Internal},
-		{"ATK-J28 an API key's", &auth.Principal{Issuer: issuer, Tenant: "acme", Subject: "ann", Version: 5, TokenID: "key"}, auth.LoginFailed},
-		{"of another issuer", &auth.Principal{Issuer: "https://evil.example", Tenant: "acme", Subject: "ann", Version: 5}, auth.Internal},
-		{"too many methods", &auth.Principal{Tenant: "acme", Subject: "ann", Version: 5, Methods: make([]string, 9)}, auth.Internal},
-		{"a long method", &auth.Principal{Tenant: "acme", Subject: "ann", Version: 5, Methods: []string{long}}, auth.Internal},
-		{"a long client id", &auth.Principal{Tenant: "acme", Subject: "ann", Version: 5, ClientID: long}, auth.Internal},
+		{"ATK-J28 an API key's", &auth.Principal{Issuer: issuer, Subject: "ann", Version: 5, TokenID: "key"}, auth.LoginFailed},
+		{"of another issuer", &auth.Principal{Issuer: "https://evil.example", Subject: "ann", Version: 5}, auth.Internal},
+		{"too many methods", &auth.Principal{Subject: "ann", Version: 5, Methods: make([]string, 9)}, auth.Internal},
+		{"a long method", &auth.Principal{Subject: "ann", Version: 5, Methods: []string{long}}, auth.Internal},
+		{"a long client id", &auth.Principal{Subject: "ann", Version: 5, ClientID: long}, auth.Internal},
 		{"a subject that no token holds", &auth.Principal{Subject: strings.Repeat("x", 800)}, auth.Internal},
 	} {
-		_, err := w.Start(auth.OnLoginSuccess(ctx, func() { t.Errorf("%s: declared a success", c.name) }), c.p, phone)
+		_, err := w.Start(auth.OnLoginSuccess(ctx, func() { t.Errorf("%s: declared a success", c.name) }), session.Login{Principal: c.p, Client: phone})
 		if err == nil || auth.CodeOf(err) != c.code {
 			t.Errorf("%s: got %v, expected %s", c.name, err, c.code)
 		}
@@ -69,7 +69,7 @@ func TestStartRefuses(t *testing.T) {
 // STD-S06, ATK-S05: nothing that is planted before a login gains by it.
 func TestATK_S05_Fixation(t *testing.T) {
 	w := setup(t)
-	planted := w.login(&auth.Principal{Tenant: "acme", Subject: "bob", Version: 1}) // the attacker's own session
+	planted := w.login(&auth.Principal{Subject: "bob", Version: 1}) // the attacker's own session
 	seen := map[string]bool{planted.Session: true, planted.Refresh: true}
 	for range 100 {
 		pair := w.login(ann(1))
@@ -84,7 +84,7 @@ func TestATK_S05_Fixation(t *testing.T) {
 	for name, id := range map[string]string{"another's": planted.Session, "invented": strings.Repeat("A", 26), "no id": "x"} {
 		p := ann(1)
 		p.Session = id
-		if _, err := w.Start(ctx, p, phone); auth.CodeOf(err) != auth.TokenRevoked {
+		if _, err := w.Start(ctx, session.Login{Principal: p, Client: phone}); auth.CodeOf(err) != auth.TokenRevoked {
 			t.Errorf("in place of %s: got %v", name, err)
 		}
 	}
@@ -124,7 +124,7 @@ func TestATK_S16_StepUp(t *testing.T) {
 		gone := w.login(ann(1))
 		step := w.accepted(gone)
 		ok(t, w.Logout(ctx, gone.Refresh))
-		if _, err := w.Start(ctx, step, phone); auth.CodeOf(err) != auth.TokenRevoked {
+		if _, err := w.Start(ctx, session.Login{Principal: step, Client: phone}); auth.CodeOf(err) != auth.TokenRevoked {
 			t.Errorf("a step-up after logout: got %v", err)
 		}
 	})
@@ -150,7 +150,7 @@ func TestStepUp_LogoutWithTheOldToken(t *testing.T) {
 		w.wantAccess(strong, auth.TokenRevoked)
 
 		old, strong = stepUp()
-		ok(t, w.End(ctx, "acme", "ann", old.Session))
+		ok(t, w.End(ctx, "ann", old.Session))
 		w.wantTold("end ok", "end ok")
 		w.wantDead(strong)
 
@@ -195,7 +195,7 @@ func TestATK_S13_TenThousandLogins(t *testing.T) {
 	for range 10_000 {
 		w.login(ann(1))
 	}
-	rows, err := w.List(ctx, "acme", "ann")
+	rows, err := w.List(ctx, "ann")
 	if err != nil || len(rows) != 20 || w.memory.Rows() != 20 {
 		t.Errorf("got %d sessions and %d rows, %v", len(rows), w.memory.Rows(), err)
 	}
@@ -212,7 +212,7 @@ func TestMemoryIsGivenBack(t *testing.T) {
 		epoch, _ := m.Revocations().Epoch(ctx)
 		create := func(i int) {
 			_, err := m.Create(ctx, session.Creation{Max: 20, Absolute: hour, Session: session.Session{
-				Owner: session.Owner{Issuer: issuer, Subject: fmt.Sprint("u", i)}, ID: fmt.Sprint("s", i), Epoch: epoch, Idle: minute}})
+				Owner: auth.Owner{Issuer: issuer, Subject: fmt.Sprint("u", i)}, ID: fmt.Sprint("s", i), Epoch: epoch, Idle: minute}})
 			ok(t, err)
 		}
 		const n = 5000
@@ -238,9 +238,9 @@ func TestATK_S15_UserAgents(t *testing.T) {
 		"a\r\nSet-Cookie: x=1\x1b[2J\x00\u202e\u2028", strings.Repeat("Firefox/1 ", 1<<17), "\xff\xfe(" + strings.Repeat("ä", 600), "", `"'&;{{.}}%s`,
 		"Mozilla/5.0 (Linux; Android 10; " + strings.Repeat("Model ", 60) + ") AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Mobile Safari/537.36",
 	} {
-		pair, err := w.Start(ctx, ann(1), auth.Client{UserAgent: agent})
+		pair, err := w.Start(ctx, session.Login{Principal: ann(1), Client: auth.Client{UserAgent: agent}})
 		ok(t, err)
-		rows, err := w.List(ctx, "acme", "ann")
+		rows, err := w.List(ctx, "ann")
 		ok(t, err)
 		got := rows[slices.IndexFunc(rows, func(r session.Session) bool { return r.ID == pair.Session })]
 		if got.Device == "" || len(got.Device) > 64 || strings.ContainsAny(got.Device, "<>&\"'{}%=;:\r\n\x00\x1b") {

@@ -34,7 +34,7 @@ var errForm = fmt.Errorf("%w: no refresh token of ours", auth.TokenInvalid)
 
 // presented is what a refresh token names, its MAC checked.
 type presented struct {
-	owner      Owner
+	owner      auth.Owner
 	id         string
 	generation int64
 }
@@ -42,14 +42,14 @@ type presented struct {
 // seal makes the refresh token. It is the same on every node that holds the key.
 func (s *Sessions) seal(p presented, keyID string, key []byte) (string, error) {
 	body := make([]byte, 0, 128)
-	for _, text := range []string{p.owner.Tenant, p.owner.Subject, p.id} {
+	for _, text := range []string{p.owner.Subject, p.id} {
 		body = append(binary.AppendUvarint(body, uint64(len(text))), text...)
 	}
 	body = binary.AppendUvarint(body, uint64(p.generation))
 	left := prefix + keyID + "." + b64.EncodeToString(body)
 	raw := left + "." + mac(key, left)
 	if len(raw) > maxToken || p.generation > maxGeneration {
-		return "", fmt.Errorf("session: the refresh token would have %d bytes, at most %d: tenant and subject are too long", len(raw), maxToken)
+		return "", fmt.Errorf("session: the refresh token would have %d bytes, at most %d: the subject is too long", len(raw), maxToken)
 	}
 	return raw, nil
 }
@@ -66,7 +66,7 @@ func (s *Sessions) open(raw string) (presented, error) {
 	}
 	keyID, text, shown := parts[1], parts[2], parts[3]
 	left := raw[:len(raw)-len(shown)-1]
-	_, key, err := s.keys.Derive(keyID, s.issuer, usage)
+	_, key, err := s.derive(keyID, usage)
 	switch {
 	case errors.Is(err, auth.TokenInvalid):
 		return presented{}, fmt.Errorf("%w: the refresh token's key is not one of this node's", auth.TokenExpired)
@@ -84,8 +84,8 @@ func (s *Sessions) open(raw string) (presented, error) {
 
 // parse reads an authentic body. It still believes nothing: a key may serve a later format one day.
 func parse(issuer string, body []byte) (presented, error) {
-	p := presented{owner: Owner{Issuer: issuer}}
-	for _, field := range []*string{&p.owner.Tenant, &p.owner.Subject, &p.id} {
+	p := presented{owner: auth.Owner{Issuer: issuer}}
+	for _, field := range []*string{&p.owner.Subject, &p.id} {
 		n, size := binary.Uvarint(body)
 		if size <= 0 || n > uint64(len(body)-size) {
 			return presented{}, errForm
@@ -104,17 +104,4 @@ func mac(key []byte, text string) string {
 	h := hmac.New(sha256.New, key)
 	h.Write([]byte(text))
 	return b64.EncodeToString(h.Sum(nil))
-}
-
-// isID says whether id could be a session's: the form of rand.Text. Others are refused before any I/O.
-func isID(id string) bool {
-	if len(id) != 26 {
-		return false
-	}
-	for _, c := range []byte(id) {
-		if (c < 'A' || c > 'Z') && (c < '2' || c > '7') {
-			return false
-		}
-	}
-	return true
 }

@@ -20,16 +20,16 @@ func TestTokenForm(t *testing.T) {
 		t.Fatalf("got %q", pair.Refresh)
 	}
 	o, id, generation, err := w.Open(pair.Refresh)
-	if err != nil || o != (session.Owner{Issuer: issuer, Tenant: "acme", Subject: "ann"}) || id != pair.Session || generation != 1 {
+	if err != nil || o != (auth.Owner{Issuer: issuer, Subject: "ann"}) || id != pair.Session || generation != 1 {
 		t.Errorf("got %v %s %d, %v", o, id, generation, err)
 	}
-	again, err := w.Seal("", "acme", "ann", pair.Session, 1)
+	again, err := w.Seal("", "ann", pair.Session, 1)
 	if err != nil || again != pair.Refresh {
 		t.Errorf("another node makes %q, %v", again, err)
 	}
 	seen := map[string]string{}
-	for _, c := range []struct{ tenant, subject string }{{"a", "bc"}, {"ab", "c"}, {"", "abc"}, {"a.", "bc"}, {"a", ".bc"}} {
-		raw, _ := w.Seal("", c.tenant, c.subject, pair.Session, 1)
+	for _, c := range []struct{ subject, id string }{{"a", "bc"}, {"ab", "c"}, {"", "abc"}, {"a.", "bc"}, {"a", ".bc"}} {
+		raw, _ := w.Seal("", c.subject, c.id, 1)
 		if before, twice := seen[raw]; twice {
 			t.Errorf("%v has the token of %s", c, before)
 		}
@@ -42,7 +42,7 @@ func garbage(w *world, good string) map[string]string {
 	parts := strings.Split(good, ".")
 	join := func(p ...string) string { return strings.Join(p, ".") }
 	text := func(s string) string { return string(append(binary.AppendUvarint(nil, uint64(len(s))), s...)) }
-	id := strings.Repeat("A", 26)
+	id := strings.Repeat("A", 41)
 	all := map[string]string{
 		"empty": "", "prefix alone": "dwr1.", "two parts": join(parts[:2]...), "three parts": join(parts[:3]...),
 		"no key id": join("dwr1", "", parts[2], parts[3]), "no body": join("dwr1", parts[1], "", parts[3]), "no mac": join("dwr1", parts[1], parts[2], ""),
@@ -50,22 +50,21 @@ func garbage(w *world, good string) map[string]string {
 		"a line break in the mac": good[:len(good)-5] + "\n" + good[len(good)-5:], "a line break in the body": join("dwr1", parts[1], parts[2][:4]+"\n"+parts[2][4:], parts[3]),
 		"padding": good + "=", "a part more": good + ".x", "the mac cut": good[:len(good)-1], "1 MiB": good + strings.Repeat("A", 1<<20), "just too long": "dwr1." + parts[1] + "." + strings.Repeat("A", 1<<10),
 		"other bits at the end of the mac": respell(good), "standard alphabet": join(parts[0], parts[1], parts[2], strings.NewReplacer("-", "+", "_", "/").Replace(parts[3])+"+"),
-		"a body of another's": join("dwr1", parts[1], base64.RawURLEncoding.EncodeToString([]byte(text("acme")+text("bob")+text(id)+"\x01")), parts[3]),
+		"a body of another's": join("dwr1", parts[1], base64.RawURLEncoding.EncodeToString([]byte(text("bob")+text(id)+"\x01")), parts[3]),
 		// Authentic, for what it is worth: a key may serve another format one day.
 		"mac: another prefix":         w.SealText(join("dwr2", parts[1], parts[2])),
 		"mac: no key id":              w.SealText(join("dwr1", "", parts[2])),
-		"mac: over 1 KiB":             w.SealBody([]byte(text("acme") + text(strings.Repeat("x", 1<<10)) + text(id) + "\x01")),
+		"mac: over 1 KiB":             w.SealBody([]byte(text(strings.Repeat("x", 1<<10)) + text(id) + "\x01")),
 		"mac: empty body":             w.SealBody(nil),
 		"mac: a text longer than all": w.SealBody([]byte("\x04acme\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01")),
 		"mac: a length without end":   w.SealBody([]byte(strings.Repeat("\xff", 30))),
-		"mac: no generation":          w.SealBody([]byte(text("acme") + text("ann") + text(id))),
-		"mac: generation 0":           w.SealBody([]byte(text("acme") + text("ann") + text(id) + "\x00")),
-		"mac: generation 2^53-1":      w.SealBody(append([]byte(text("acme")+text("ann")+text(id)), binary.AppendUvarint(nil, 1<<53-1)...)),
-		"mac: generation 2^64-1":      w.SealBody(append([]byte(text("acme")+text("ann")+text(id)), binary.AppendUvarint(nil, 1<<64-1)...)),
-		"mac: something behind":       w.SealBody([]byte(text("acme") + text("ann") + text(id) + "\x01\x00")),
-		"mac: no subject":             w.SealBody([]byte(text("acme") + text("") + text(id) + "\x01")),
-		"mac: an id of another form":  w.SealBody([]byte(text("acme") + text("ann") + text("../../x") + "\x01")),
-		"mac: a lower-case id":        w.SealBody([]byte(text("acme") + text("ann") + text(strings.ToLower(id)) + "\x01")),
+		"mac: no generation":          w.SealBody([]byte(text("ann") + text(id))),
+		"mac: generation 0":           w.SealBody([]byte(text("ann") + text(id) + "\x00")),
+		"mac: generation 2^53-1":      w.SealBody(append([]byte(text("ann")+text(id)), binary.AppendUvarint(nil, 1<<53-1)...)),
+		"mac: generation 2^64-1":      w.SealBody(append([]byte(text("ann")+text(id)), binary.AppendUvarint(nil, 1<<64-1)...)),
+		"mac: something behind":       w.SealBody([]byte(text("ann") + text(id) + "\x01\x00")),
+		"mac: no subject":             w.SealBody([]byte(text("") + text(id) + "\x01")),
+		"mac: an id of another form":  w.SealBody([]byte(text("ann") + text("../../x") + "\x01")),
 	}
 	return all
 }
@@ -120,7 +119,7 @@ func TestGarbageCostsNoIO(t *testing.T) {
 func TestSTD_S12_NoTokenMaterial(t *testing.T) {
 	w := setup(t)
 	pair := w.refresh(w.login(ann(1)).Refresh)
-	rows, err := w.memory.List(ctx, session.Owner{Issuer: issuer, Tenant: "acme", Subject: "ann"})
+	rows, err := w.memory.List(ctx, auth.Owner{Issuer: issuer, Subject: "ann"})
 	ok(t, err)
 	content := fmt.Sprintf("%+v %#v", rows, rows)
 	parts := strings.Split(pair.Refresh, ".")
@@ -131,7 +130,7 @@ func TestSTD_S12_NoTokenMaterial(t *testing.T) {
 	}
 	// Whoever knows every field but not the key makes another MAC; so does whoever has only another issuer's key, or that of another use.
 	thief := w.other(tokens.NewKeyring(tokens.FromSecret(secret2)))
-	forged, err := thief.Seal("", rows[0].Tenant, rows[0].Subject, rows[0].ID, rows[0].Generation)
+	forged, err := thief.Seal("", rows[0].Subject, rows[0].ID, rows[0].Generation)
 	ok(t, err)
 	forged = strings.Join([]string{"dwr1", parts[1], strings.Split(forged, ".")[2], strings.Split(forged, ".")[3]}, ".")
 	w.refused(forged, auth.TokenInvalid)
@@ -145,7 +144,7 @@ func TestIssuersHaveTheirOwnKeys(t *testing.T) {
 	ok(t, err)
 	staging, err := session.New(session.Config{Store: w.store, Tokens: tok, Subjects: w.users})
 	ok(t, err)
-	pair, err := staging.Start(ctx, ann(1), phone)
+	pair, err := staging.Start(ctx, session.Login{Principal: ann(1), Client: phone})
 	ok(t, err)
 	w.refused(pair.Refresh, auth.TokenInvalid)
 }
@@ -187,7 +186,7 @@ func TestKeyRotation(t *testing.T) {
 
 func FuzzRefresh(f *testing.F) {
 	w := setup(f)
-	raw, err := w.Seal("", "acme", "ann", strings.Repeat("A", 26), 7)
+	raw, err := w.Seal("", "ann", strings.Repeat("A", 41), 7)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -205,7 +204,7 @@ func FuzzRefresh(f *testing.F) {
 			}
 			return
 		}
-		again, err := w.Seal("", o.Tenant, o.Subject, id, generation)
+		again, err := w.Seal("", o.Subject, id, generation)
 		if err != nil || again != shown {
 			t.Fatalf("%q has another spelling: %q, %v", shown, again, err)
 		}

@@ -90,12 +90,12 @@ func (s *Sessions) oneMoreLife(ctx context.Context, p *auth.Principal) error {
 	if p.Session == "" {
 		return fmt.Errorf("%w: session: its life is over, and it has no session", auth.TokenExpired)
 	}
-	at, o := s.now(), Owner{s.issuer, p.Tenant, p.Subject}
+	at, o := s.now(), s.owner(p.Subject)
 	epoch, err := s.c.Store.Revocations().Epoch(ctx)
 	if err != nil {
 		return err
 	}
-	sub, err := s.load(ctx, o)
+	sub, err := s.load(ctx, o, Terms{Tenant: p.Tenant})
 	if auth.CodeOf(err) == auth.LoginFailed {
 		return fmt.Errorf("%w: %w", auth.TokenRevoked, err)
 	} else if err != nil {

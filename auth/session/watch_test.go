@@ -20,10 +20,10 @@ func TestWatch(t *testing.T) {
 	}{
 		"nothing":            {func(*world, *auth.Pair) {}, ""},
 		"ATK-S07 logout":     {func(w *world, pair *auth.Pair) { ok(w, w.Logout(ctx, pair.Refresh)) }, auth.TokenRevoked},
-		"ended elsewhere":    {func(w *world, pair *auth.Pair) { ok(w, w.End(ctx, "acme", "ann", pair.Session)) }, auth.TokenRevoked},
-		"ATK-S08 everywhere": {func(w *world, pair *auth.Pair) { ok(w, w.EndAll(ctx, "acme", "ann")) }, auth.TokenRevoked},
-		"ATK-S09 renewed":    {func(w *world, pair *auth.Pair) { ok(w, w.Renew(ctx, "acme", "ann")) }, auth.TokenExpired},
-		"others ended":       {func(w *world, pair *auth.Pair) { ok(w, w.EndOthers(ctx, "acme", "ann", pair.Session)) }, auth.TokenExpired},
+		"ended elsewhere":    {func(w *world, pair *auth.Pair) { ok(w, w.End(ctx, "ann", pair.Session)) }, auth.TokenRevoked},
+		"ATK-S08 everywhere": {func(w *world, pair *auth.Pair) { ok(w, w.EndAll(ctx, "ann")) }, auth.TokenRevoked},
+		"ATK-S09 renewed":    {func(w *world, pair *auth.Pair) { ok(w, w.Renew(ctx, "ann")) }, auth.TokenExpired},
+		"others ended":       {func(w *world, pair *auth.Pair) { ok(w, w.EndOthers(ctx, "ann", pair.Session)) }, auth.TokenExpired},
 		"ATK-S16 a step-up": {func(w *world, pair *auth.Pair) {
 			p := ann(1)
 			p.Session = pair.Session
@@ -84,7 +84,7 @@ func TestWatch_OutlivesTokens(t *testing.T) {
 			"the users table is down": {func() { w.users.fail(errOutage) }, auth.StoreUnavailable},
 			"ATK-S09 ann is gone":     {func() { w.users.fail(auth.LoginFailed) }, auth.TokenRevoked},
 			"her version rose without a word to the list": {func() {
-				w.users.set("acme", "ann", func(s *session.Subject) { s.Version++ })
+				w.users.set("ann", func(s *session.Subject) { s.Version++ })
 			}, auth.TokenExpired},
 		} {
 			p := w.accepted(pair)
@@ -96,7 +96,7 @@ func TestWatch_OutlivesTokens(t *testing.T) {
 			}
 			cancel()
 			w.users.fail(nil)
-			w.users.set("acme", "ann", func(s *session.Subject) { s.Version = 1 })
+			w.users.set("ann", func(s *session.Subject) { s.Version = 1 })
 			pair = w.refresh(pair.Refresh)
 		}
 	})
@@ -117,7 +117,7 @@ func TestWatch_STD_S10_STD_S11(t *testing.T) {
 		defer cancel2()
 		time.Sleep(minute + time.Second/2) // between two looks
 		list.set("EPOCH--2", nil)
-		if _, err := w.memory.End(ctx, session.Owner{Issuer: issuer, Tenant: "acme", Subject: "ann"}, other.Session); err != nil {
+		if _, err := w.memory.End(ctx, auth.Owner{Issuer: issuer, Subject: "ann"}, other.Session); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(5 * time.Second)

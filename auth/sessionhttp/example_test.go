@@ -45,7 +45,7 @@ func newTable(email, pw string, roles ...string) *table {
 }
 
 // Load is SELECT roles, version, ended_below, except FROM users WHERE id = ? AND NOT blocked.
-func (t *table) Load(_ context.Context, _, id string) (session.Subject, error) {
+func (t *table) Load(_ context.Context, id, _ string) (session.Subject, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	u := t.rows[id]
@@ -56,7 +56,7 @@ func (t *table) Load(_ context.Context, _, id string) (session.Subject, error) {
 }
 
 // Raise is UPDATE users SET version = version + 1, ... WHERE id = ? RETURNING version.
-func (t *table) Raise(_ context.Context, _, id string, end bool, except string) (int64, error) {
+func (t *table) Raise(_ context.Context, id string, end bool, except string) (int64, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	u := t.rows[id]
@@ -161,7 +161,7 @@ func Example_ownRoutes() {
 			middleware.WriteError(w, r, err)
 			return
 		}
-		pair, err := sessions.Start(r.Context(), p, auth.ClientOf(r)) // gives the try back
+		pair, err := sessions.Start(r.Context(), session.Login{Principal: p, Client: auth.ClientOf(r)}) // gives the try back
 		if err != nil {
 			middleware.WriteError(w, r, err)
 			return
@@ -170,7 +170,7 @@ func Example_ownRoutes() {
 	})))
 	admin := middleware.Chain(middleware.RequireAuth(auth.Bearer(tok)), middleware.RequireRole("admin"))
 	mux.Handle("DELETE /users/{id}/sessions", admin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := sessions.EndAll(r.Context(), "", r.PathValue("id")); err != nil {
+		if err := sessions.EndAll(r.Context(), r.PathValue("id")); err != nil {
 			middleware.WriteError(w, r, err)
 			return
 		}

@@ -40,14 +40,14 @@ func (h *handler) login(w http.ResponseWriter, r *http.Request) error {
 		if err := h.SecondFactor(ctx, p, in.Code); in.Code == "" && auth.CodeOf(err) == auth.SecondFactorRequired {
 			// Told by name: at his own login it is the user, else somebody who has his password (ASVS 5.0 V6.3.5).
 			h.Observe(ctx, auth.Event{
-				Name: "login", Outcome: string(auth.SecondFactorRequired), Time: time.Now(), Tenant: p.Tenant, Subject: p.Subject, Client: auth.ClientOf(r),
+				Name: "login", Outcome: string(auth.SecondFactorRequired), Time: time.Now(), Owner: p.Owner(), Client: auth.ClientOf(r),
 			})
 			return err
 		} else if err != nil {
 			return h.refused(r, "SecondFactor", err)
 		}
 	}
-	pair, err := h.Sessions.Start(ctx, p, auth.ClientOf(r))
+	pair, err := h.Sessions.Start(ctx, session.Login{Principal: p, Client: auth.ClientOf(r)})
 	if pair == nil {
 		return err
 	}
@@ -171,7 +171,7 @@ func (h *handler) endByAccess(r *http.Request) error {
 	if err != nil || p.Session == "" {
 		return err
 	}
-	if err = h.Sessions.End(r.Context(), p.Tenant, p.Subject, p.Session); err != nil && auth.CodeOf(err) == auth.NotFound {
+	if err = h.Sessions.End(r.Context(), p.Subject, p.Session); err != nil && auth.CodeOf(err) == auth.NotFound {
 		return nil
 	}
 	return err
@@ -213,7 +213,7 @@ func (h *handler) list(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	rows, err := h.Sessions.List(r.Context(), p.Tenant, p.Subject)
+	rows, err := h.Sessions.List(r.Context(), p.Subject)
 	if err != nil {
 		return err
 	}
@@ -235,13 +235,13 @@ func (h *handler) endAll(w http.ResponseWriter, r *http.Request) error {
 	}
 	switch r.URL.RawQuery {
 	case "except=current":
-		if err := h.Sessions.EndOthers(r.Context(), p.Tenant, p.Subject, p.Session); err != nil {
+		if err := h.Sessions.EndOthers(r.Context(), p.Subject, p.Session); err != nil {
 			return err
 		}
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	case "":
-		if err := h.Sessions.EndAll(r.Context(), p.Tenant, p.Subject); err != nil {
+		if err := h.Sessions.EndAll(r.Context(), p.Subject); err != nil {
 			return err
 		}
 		return h.gone(w, r)
@@ -255,7 +255,7 @@ func (h *handler) end(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	id := r.PathValue("id")
-	if err := h.Sessions.End(r.Context(), p.Tenant, p.Subject, id); err != nil {
+	if err := h.Sessions.End(r.Context(), p.Subject, id); err != nil {
 		return err
 	}
 	if id == p.Session {

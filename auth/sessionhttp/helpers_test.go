@@ -28,34 +28,40 @@ var errOutage = errors.New("dial tcp 10.0.0.7: connection refused")
 // users is an application's table: every password is "right".
 type users struct {
 	mu    sync.Mutex
-	rows  map[string]session.Subject // by tenant/account, which is the subject too
+	rows  map[string]session.Subject // by subject
 	err   error                      // an outage
 	tries int
 }
 
-func (u *users) Load(_ context.Context, tenant, subject string) (session.Subject, error) {
+func (u *users) Load(_ context.Context, subject, tenant string) (session.Subject, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	row, ok := u.rows[tenant+"/"+subject]
+	row, ok := u.rows[subject]
+	if tenant != "" {
+		row.Tenant, row.Roles = tenant, []string{"admin"} // ann founded a club
+	}
+	if u.err == nil && tenant != "" && (tenant != "club" || subject != "ann") {
+		return row, auth.TenantForbidden
+	}
 	if u.err == nil && !ok {
 		return row, auth.LoginFailed
 	}
 	return row, u.err
 }
 
-func (u *users) Raise(_ context.Context, tenant, subject string, end bool, except string) (int64, error) {
+func (u *users) Raise(_ context.Context, subject string, end bool, except string) (int64, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	row := u.rows[tenant+"/"+subject]
+	row := u.rows[subject]
 	row.Version++
 	if end {
 		row.EndedBelow, row.Except = row.Version, except
 	}
-	u.rows[tenant+"/"+subject] = row
+	u.rows[subject] = row
 	return row.Version, u.err
 }
 
-// login takes "tenant/name" for an account.
+// login takes "acme/ann" for the account of ann.
 func (u *users) login(_ context.Context, account, password string) (*auth.Principal, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -63,12 +69,12 @@ func (u *users) login(_ context.Context, account, password string) (*auth.Princi
 	if u.err != nil {
 		return nil, u.err
 	}
-	row, ok := u.rows[account]
+	subject := strings.TrimPrefix(account, "acme/")
+	row, ok := u.rows[subject]
 	if !ok || password != "right" {
 		return nil, auth.LoginFailed
 	}
-	tenant, subject, _ := strings.Cut(account, "/")
-	return &auth.Principal{Tenant: tenant, Subject: subject, Version: row.Version, Methods: []string{"pwd"}}, nil
+	return &auth.Principal{Subject: subject, Version: row.Version, Methods: []string{"pwd"}}, nil
 }
 
 func (u *users) fail(err error) {
@@ -89,7 +95,7 @@ type downStore struct {
 	down bool
 }
 
-func (s *downStore) End(ctx context.Context, o session.Owner, ids ...string) ([]string, error) {
+func (s *downStore) End(ctx context.Context, o auth.Owner, ids ...string) ([]string, error) {
 	if s.down {
 		return nil, auth.StoreUnavailable
 	}
@@ -125,7 +131,7 @@ func setup(t *testing.T, change ...func(*sessionhttp.Config)) *world {
 	row := session.Subject{Roles: []string{"editor"}, Numbers: session.Numbers{Version: 1}}
 	w := &world{
 		T: t, store: &downStore{Store: session.NewMemory(revocation.NewMemory())},
-		users: &users{rows: map[string]session.Subject{"acme/ann": row, "acme/bob": row, "umbrella/ann": row}},
+		users: &users{rows: map[string]session.Subject{"ann": row, "bob": row, "umbrella/ann": row}},
 	}
 	keys := tokens.NewKeyring(tokens.FromSecret([]byte("u8Zq-3bXk9_Lr2Vd5Nf7Hs1Tg4Ym6Pc0Wj-a")))
 	var err error

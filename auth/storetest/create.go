@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -18,8 +19,8 @@ func create(k *kit) {
 	if res.Outcome != session.Created || res.Epoch != c.Session.Epoch || len(res.Ended) > 0 {
 		k.Fatalf("got %q in epoch %q, ended %v", res.Outcome, res.Epoch, res.Ended)
 	}
-	if row.Generation != 1 || row.From != 1 || row.Late || row.Replaced || !row.GraceUntil.IsZero() {
-		k.Errorf("got generation %d from %d, late %t, replaced %t, grace until %s", row.Generation, row.From, row.Late, row.Replaced, row.GraceUntil)
+	if row.Generation != 1 || row.From != 1 || row.Replaced || !row.GraceUntil.IsZero() || !row.LateUntil.IsZero() {
+		k.Errorf("got generation %d from %d, late until %s, replaced %t, grace until %s", row.Generation, row.From, row.LateUntil, row.Replaced, row.GraceUntil)
 	}
 	if !near(row.Created, now) || !row.Used.Equal(row.Created) || row.IdleUntil.Sub(row.Created) != c.Session.Idle || row.Until.Sub(row.Created) != c.Absolute {
 		k.Errorf("got created %s, used %s, idle until %s, until %s", row.Created, row.Used, row.IdleUntil, row.Until)
@@ -47,7 +48,7 @@ func createOtherEpoch(k *kit) {
 // Ids are the server's own; one that is there must not be taken over, whoever asks.
 func createTwice(k *kit) {
 	row := k.create()
-	for _, o := range []session.Owner{row.Owner, {Issuer: row.Issuer, Tenant: row.Tenant, Subject: "eve"}} {
+	for _, o := range []auth.Owner{row.Owner, {Issuer: row.Issuer, Subject: "eve"}} {
 		c := k.login(func(c *session.Creation) { c.Session.ID, c.Session.Owner, c.Session.Version = row.ID, o, 7 })
 		if res, err := k.store.Create(k.Context(), c); err == nil {
 			k.Errorf("for %s: got %q, expected an error", o.Subject, res.Outcome)
@@ -56,7 +57,7 @@ func createTwice(k *kit) {
 	if rows := k.rows(row.Owner); len(rows) != 1 || rows[0].Version != 1 {
 		k.Errorf("the row was changed: %+v", rows)
 	}
-	if ids := k.list(session.Owner{Issuer: row.Issuer, Tenant: row.Tenant, Subject: "eve"}); len(ids) > 0 {
+	if ids := k.list(auth.Owner{Issuer: row.Issuer, Subject: "eve"}); len(ids) > 0 {
 		k.Errorf("eve has %v", ids)
 	}
 	k.wantAlive(row)
@@ -110,8 +111,12 @@ func replace(k *kit) {
 	for _, p := range []int64{1, 2, 3} { // no generation of it gives a child, and none is reuse: other tabs still send them
 		k.rotate(session.Replaced, k.showing(old, p))
 	}
-	if again := k.try(k.login(func(c *session.Creation) { c.Replaces = old.ID })); again.Outcome != session.Gone {
+	// PROTOCOLS 9: a step-up that was clicked twice. The first one is the client's session now.
+	if again := k.try(k.login(func(c *session.Creation) { c.Replaces = old.ID })); again.Outcome != session.Replaced {
 		k.Errorf("replaced twice: got %q", again.Outcome)
+	}
+	if ids := k.list(k.owner); !slices.Equal(ids, []string{res.Session.ID}) {
+		k.Errorf("after the second click: got %v", ids)
 	}
 	if ended, err := k.store.EndBelow(k.Context(), k.owner, 1, ""); err != nil || len(ended) > 0 {
 		k.Errorf("EndBelow: got %v, %v", ended, err)
@@ -152,10 +157,13 @@ func keeps(k *kit) {
 	nasty := "ä\u2028 \"',:|{}*\t-" + strings.Repeat("x", 480)
 	c := k.login(func(c *session.Creation) {
 		s := &c.Session
-		s.Owner = session.Owner{Issuer: "https://a", Tenant: nasty, Subject: nasty}
+		s.Owner = auth.Owner{Issuer: "https://a", Subject: nasty}
 		s.Version, s.Methods, s.AuthTime = math53, []string{"pwd", "o,tp", ""}, time.Unix(1_700_000_000, 0)
 		s.ClientID, s.Binding, s.Device = "id", "thumb=print", "Firefox on Linux"
 		s.Client = auth.Client{Addr: netip.MustParseAddr("2001:db8::7"), UserAgent: nasty}
+		s.Terms = session.Terms{Tenant: "acme ü", Claims: `{"device":"<ü>","n":1}`, Roles: []string{"a", "b,c"}, Competencies: []string{""}}
+		s.Audience, s.Remember, s.Place = "spa ü", true, "Zürich"
+		s.Provider = session.Provider{Issuer: "https://idp.example", Subject: nasty[:40], Session: "s 1"}
 	})
 	k.try(c)
 	plain := k.try(k.login(func(c *session.Creation) {
@@ -165,7 +173,8 @@ func keeps(k *kit) {
 		k.Helper()
 		if got.Owner != want.Owner || got.ID != want.ID || got.Version != want.Version || !slices.Equal(got.Methods, want.Methods) ||
 			got.AuthTime.Sub(want.AuthTime).Abs() >= time.Millisecond ||
-			got.ClientID != want.ClientID || got.Binding != want.Binding || got.Device != want.Device || got.Client != want.Client ||
+			got.ClientID != want.ClientID || got.Binding != want.Binding || got.Device != want.Device || got.Client != want.Client || got.Place != want.Place ||
+			!reflect.DeepEqual(got.Terms, want.Terms) || got.Audience != want.Audience || got.Remember != want.Remember || got.Provider != want.Provider ||
 			got.KeyID != want.KeyID || got.Epoch != want.Epoch || got.Idle != want.Idle {
 			k.Errorf("got  %+v\nwant %+v", got, want)
 		}
@@ -178,10 +187,10 @@ func keeps(k *kit) {
 	same(rows[1], plain)
 	rows[0].Methods[0] = "changed" // the caller's copy
 	r := k.showing(c.Session, 1)
-	r.Binding = "thumb=print"
+	r.Binding, r.Audience, r.Terms, r.Place = "thumb=print", c.Session.Audience, c.Session.Terms, "Basel"
 	got := k.rotate(session.Rotated, r)
 	want := c.Session
-	want.Client, want.Device, want.KeyID = r.Client, r.Device, r.KeyID
+	want.Client, want.Device, want.KeyID, want.Place = r.Client, r.Device, r.KeyID, r.Place
 	same(got, want)
 	same(k.rows(want.Owner)[0], want)
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/doorward/doorward/auth"
 	"github.com/doorward/doorward/auth/session"
@@ -35,10 +36,9 @@ func end(k *kit) {
 // An id of another's must not even go on the list: that would end its access tokens.
 func endAnothers(k *kit) {
 	row := k.create()
-	for _, o := range []session.Owner{
-		{Issuer: row.Issuer, Tenant: row.Tenant, Subject: "eve"},
-		{Issuer: row.Issuer, Tenant: "other", Subject: row.Subject},
-		{Issuer: "https://other.example", Tenant: row.Tenant, Subject: row.Subject},
+	for _, o := range []auth.Owner{
+		{Issuer: row.Issuer, Subject: "eve"},
+		{Issuer: "https://other.example", Subject: row.Subject},
 	} {
 		if ended := k.end(o, row.ID); len(ended) > 0 {
 			k.Errorf("%v ended %v", o, ended)
@@ -90,7 +90,7 @@ func endReplaced(k *kit) {
 	}
 	line := stepUps()
 	for _, row := range line {
-		if ended := k.end(session.Owner{Issuer: k.owner.Issuer, Tenant: k.owner.Tenant, Subject: "eve"}, row.ID); len(ended) > 0 {
+		if ended := k.end(auth.Owner{Issuer: k.owner.Issuer, Subject: "eve"}, row.ID); len(ended) > 0 {
 			k.Errorf("eve ended %v", ended)
 		}
 	}
@@ -140,7 +140,7 @@ func endBelow(k *kit) {
 	k.wantEnded(spared)
 	k.wantEnded(four)
 	// Without a session the minimum is published all the same: a login that is under way has an access token.
-	carol := session.Session{Owner: session.Owner{Issuer: k.owner.Issuer, Subject: "carol"}, ID: rand.Text()}
+	carol := session.Session{Owner: auth.Owner{Issuer: k.owner.Issuer, Subject: "carol"}, ID: rand.Text()}
 	if ended, err = k.store.EndBelow(k.Context(), carol.Owner, 7, ""); err != nil || len(ended) > 0 {
 		k.Errorf("no session: got %v, %v", ended, err)
 	}
@@ -150,10 +150,10 @@ func endBelow(k *kit) {
 
 // owners demands that no two owners share anything, however their names look when written behind each other.
 func owners(k *kit) {
-	all := []session.Owner{
-		{Issuer: "i", Tenant: "", Subject: "ab"}, {Issuer: "i", Tenant: "a", Subject: "b"}, {Issuer: "i", Tenant: "ab", Subject: "a"},
-		{Issuer: "ia", Tenant: "", Subject: "b"}, {Issuer: "i", Tenant: "a:", Subject: "b"}, {Issuer: "i", Tenant: "a", Subject: ":b"},
-		{Issuer: "i", Tenant: "a\x00", Subject: "b"}, {Issuer: "i", Tenant: "A", Subject: "B"}, {Issuer: "i", Tenant: "{x}", Subject: "*"},
+	all := []auth.Owner{
+		{Issuer: "i", Subject: "ab"}, {Issuer: "ia", Subject: "b"}, {Issuer: "iab", Subject: "a"}, {Issuer: "i", Subject: "a:b"},
+		{Issuer: "i:a", Subject: "b"}, {Issuer: "i", Subject: "a\x00b"}, {Issuer: "i", Subject: "AB"}, {Issuer: "{x}", Subject: "*"},
+		{Issuer: "i2", Subject: "ab"}, {Issuer: "I", Subject: "ab"},
 	}
 	rows := make([]session.Session, len(all))
 	for i, o := range all {
@@ -174,31 +174,99 @@ func owners(k *kit) {
 	}
 }
 
+// provided is the index for back-channel logout: by the provider's session, or by its subject, whoever owns the session here.
+func provided(k *kit) {
+	from := func(subject string, p session.Provider) session.Session {
+		return k.create(func(c *session.Creation) { c.Session.Subject, c.Session.Provider = subject, p })
+	}
+	idp := "https://idp.example"
+	one := from("ann", session.Provider{Issuer: idp, Subject: "u1", Session: "s1"})
+	two := from("ann", session.Provider{Issuer: idp, Subject: "u1", Session: "s2"})
+	bob := from("bob with space", session.Provider{Issuer: idp, Subject: "u1", Session: "s1"})
+	from("eve", session.Provider{Issuer: "https://other.example", Subject: "u1", Session: "s1"})
+	from("eve", session.Provider{Issuer: idp, Subject: "s1", Session: "u1"})
+	from("eve", session.Provider{Issuer: idp, Subject: "u12"})
+	k.create()
+	gone := from("ann", session.Provider{Issuer: idp, Subject: "u1", Session: "s1"})
+	k.end(gone.Owner, gone.ID)
+	short := k.create(func(c *session.Creation) {
+		c.Session.Provider, c.Session.Idle = session.Provider{Issuer: idp, Subject: "u1", Session: "s1"}, time.Millisecond
+	})
+	want := func(p session.Provider, rows ...session.Session) {
+		k.Helper()
+		got, err := k.store.Of(k.Context(), p)
+		if err != nil {
+			k.Fatal(err)
+		}
+		found := map[string]session.Session{}
+		for _, row := range got {
+			found[row.ID] = row
+		}
+		for _, row := range rows {
+			if r, ok := found[row.ID]; !ok || r.Owner != row.Owner || r.Provider != row.Provider {
+				k.Errorf("%+v: got %+v, expected %s of %v", p, r, row.ID, row.Owner)
+			}
+		}
+		if len(got) != len(rows) {
+			k.Errorf("%+v: got %d sessions, expected %d", p, len(got), len(rows))
+		}
+	}
+	k.until("idle", func() bool { return !slices.Contains(k.list(k.owner), short.ID) })
+	for range 2 {
+		want(session.Provider{Issuer: idp, Session: "s1"}, one, bob)
+		want(session.Provider{Issuer: idp, Session: "s1", Subject: "ignored where there is a session"}, one, bob)
+		want(session.Provider{Issuer: idp, Subject: "u1"}, one, two, bob)
+		want(session.Provider{Issuer: idp, Subject: "nobody"})
+	}
+	for _, p := range []session.Provider{{}, {Issuer: idp}, {Session: "s1"}, {Subject: "u1"}} {
+		if rows, err := k.store.Of(k.Context(), p); err == nil {
+			k.Errorf("%+v: got %d sessions, expected an error", p, len(rows))
+		}
+	}
+	step := k.create(func(c *session.Creation) { c.Replaces, c.Session.Provider = one.ID, one.Provider })
+	want(session.Provider{Issuer: idp, Session: "s1"}, step, bob)
+}
+
 // numbers is for stores that keep them.
 func numbers(k *kit) {
 	store, ok := k.store.(session.VersionStore)
 	if !ok {
 		k.Skip("the store keeps no numbers")
 	}
-	want := func(o session.Owner, n session.Numbers) {
+	want := func(o auth.Owner, n session.Numbers) {
 		k.Helper()
 		if got, err := store.Numbers(k.Context(), o); err != nil || got != n {
 			k.Errorf("got %+v, %v, expected %+v", got, err, n)
 		}
 	}
-	raise := func(end bool, except string, n session.Numbers) {
+	raise := func(end bool, except string) session.Numbers {
 		k.Helper()
-		if got, err := store.Raise(k.Context(), k.owner, end, except); err != nil || got != n {
-			k.Errorf("got %+v, %v, expected %+v", got, err, n)
+		n, err := store.Raise(k.Context(), k.owner, end, except)
+		if err != nil {
+			k.Fatal(err)
 		}
 		want(k.owner, n)
+		return n
 	}
+	// PROTOCOLS 2: a number is never given twice, also where the store has lost the last ones. So it follows the clock.
 	want(k.owner, session.Numbers{})
-	raise(false, "ignored", session.Numbers{Version: 1})
-	raise(true, "one", session.Numbers{Version: 2, EndedBelow: 2, Except: "one"})
-	raise(false, "", session.Numbers{Version: 3, EndedBelow: 2, Except: "one"})
-	raise(true, "", session.Numbers{Version: 4, EndedBelow: 4})
-	want(session.Owner{Issuer: k.owner.Issuer, Subject: k.owner.Subject}, session.Numbers{})
+	one := raise(false, "ignored")
+	if one.Version < time.Now().Add(-time.Hour).UnixMilli() || one.EndedBelow != 0 || one.Except != "" {
+		k.Errorf("got %+v, expected a version of the clock's milliseconds and nothing ended", one)
+	}
+	two := raise(true, "one")
+	if two.Version <= one.Version || two.EndedBelow != two.Version || two.Except != "one" {
+		k.Errorf("got %+v after %+v", two, one)
+	}
+	three := raise(false, "")
+	if three.Version <= two.Version || three.EndedBelow != two.EndedBelow || three.Except != "one" {
+		k.Errorf("got %+v after %+v", three, two)
+	}
+	four := raise(true, "")
+	if four.Version <= three.Version || four.EndedBelow != four.Version || four.Except != "" {
+		k.Errorf("got %+v after %+v", four, three)
+	}
+	want(auth.Owner{Issuer: "https://other.example", Subject: k.owner.Subject}, session.Numbers{})
 	const n = 50
 	var mu sync.Mutex
 	seen := map[int64]bool{}
@@ -211,5 +279,7 @@ func numbers(k *kit) {
 		}
 		seen[got.Version] = true
 	})
-	want(k.owner, session.Numbers{Version: 4 + n, EndedBelow: 4})
+	if got, err := store.Numbers(k.Context(), k.owner); err != nil || got.Version < four.Version+n || got.EndedBelow != four.EndedBelow {
+		k.Errorf("after %d at once: got %+v, %v", n, got, err)
+	}
 }

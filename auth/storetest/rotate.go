@@ -1,6 +1,8 @@
 package storetest
 
 import (
+	"net/netip"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -72,7 +74,7 @@ func rotationTable(k *kit) {
 			} else if got.KeyID != swap.KeyID || got.From != 5 || !got.GraceUntil.Equal(row.GraceUntil) || !got.IdleUntil.Equal(row.IdleUntil) {
 				k.Errorf("without a swap the row is %+v, was %+v", got, row)
 			}
-			if stored := k.rows(k.owner)[0]; stored.Generation != got.Generation || stored.KeyID != got.KeyID || stored.Late != got.Late {
+			if stored := k.rows(k.owner)[0]; stored.Generation != got.Generation || stored.KeyID != got.KeyID || !stored.LateUntil.Equal(got.LateUntil) {
 				k.Errorf("told %+v, stored %+v", got, stored)
 			}
 		})
@@ -82,6 +84,9 @@ func rotationTable(k *kit) {
 	afterRollback(k)
 	parentAfterChild(k)
 	unbound(k)
+	elsewhere(k)
+	terms(k)
+	moved(k)
 	notThere(k)
 }
 
@@ -94,7 +99,9 @@ func (k *kit) sub(name string, f func(*kit)) {
 	})
 }
 
-// late: the parent is forgiven once, then it is reuse; a swap in between forgives the next parent once.
+// late: showings of the parent are forgiven for a minute from the first, which is recorded; a swap in between forgives the
+// next parent as long. PROTOCOLS 9: two uploads at once span a rotation by more than the grace time. That the minute
+// ends is for the tests of a store's clock, or of its rows.
 func late(k *kit) {
 	row := k.at5()
 	shown := func(p int64) session.Rotation {
@@ -108,14 +115,20 @@ func late(k *kit) {
 		return r
 	}
 	k.rotate(session.Rotated, strict())
-	if got := k.rotate(session.Late, shown(5)); !got.Late {
-		k.Error("the late showing is not recorded")
+	first := k.rotate(session.Late, shown(5))
+	if d := first.LateUntil.Sub(first.Used); d < time.Minute || d > time.Minute+long {
+		k.Errorf("late showings are forgiven for %s after the swap, expected a minute from the first", d)
 	}
-	if got := k.rotate(session.Rotated, shown(6)); got.Late {
+	for range 3 {
+		if got := k.rotate(session.Late, shown(5)); !got.LateUntil.Equal(first.LateUntil) || got.Generation != 6 {
+			k.Errorf("the second late showing moved the end from %s to %s, generation %d", first.LateUntil, got.LateUntil, got.Generation)
+		}
+	}
+	if got := k.rotate(session.Rotated, shown(6)); !got.LateUntil.IsZero() {
 		k.Error("a swap does not clear the record")
 	}
 	k.rotate(session.Late, shown(6))
-	k.rotate(session.Reused, shown(6))
+	k.rotate(session.Reused, shown(5))
 	k.wantEnded(row)
 
 	row = k.at5()
@@ -171,6 +184,93 @@ func parentAfterChild(k *kit) {
 	k.rotate(session.Rotated, k.showing(row, 6))
 	k.rotate(session.Reused, k.showing(row, 5))
 	k.wantEnded(row)
+}
+
+// elsewhere is F-32: a session of one audience mints nothing for another, and what tries it ends nothing.
+func elsewhere(k *kit) {
+	row := k.create(func(c *session.Creation) { c.Session.Audience = "api" })
+	for _, audience := range []string{"", "app", "API"} {
+		for p := int64(1); p < 3; p++ {
+			for _, lend := range []bool{false, true} {
+				r := k.showing(row, p)
+				r.Audience, r.Lend = audience, lend
+				k.rotate(session.Elsewhere, r)
+			}
+		}
+	}
+	k.wantAlive(row)
+	r := k.showing(row, 1)
+	r.Audience = "api"
+	k.rotate(session.Rotated, r)
+}
+
+// terms are what the login fixed: a subject that was loaded for others is not believed, and nothing widens them.
+func terms(k *kit) {
+	its := session.Terms{Tenant: "acme", Claims: `{"device":"d1"}`, Roles: []string{"editor"}}
+	row := k.create(func(c *session.Creation) { c.Session.Terms = its })
+	for name, change := range map[string]func(*session.Terms){
+		"none":             func(t *session.Terms) { *t = session.Terms{} },
+		"another tenant":   func(t *session.Terms) { t.Tenant = "other" },
+		"the global one":   func(t *session.Terms) { t.Tenant = "" },
+		"other claims":     func(t *session.Terms) { t.Claims = "" },
+		"more roles":       func(t *session.Terms) { t.Roles = []string{"editor", "admin"} },
+		"more competences": func(t *session.Terms) { t.Competencies = []string{"all"} },
+	} {
+		for _, lend := range []bool{false, true} {
+			r := k.showing(row, 1)
+			r.Terms, r.Lend = its, lend
+			change(&r.Terms)
+			if got := k.rotate(session.OtherTerms, r); !reflect.DeepEqual(got.Terms, its) {
+				k.Errorf("%s: got the terms %+v, expected the row's", name, got.Terms)
+			}
+		}
+	}
+	r := k.showing(row, 1)
+	r.Terms = its
+	if got := k.rotate(session.Rotated, r); !reflect.DeepEqual(got.Terms, its) || got.Generation != 2 {
+		k.Errorf("got %+v", got)
+	}
+	free := k.create()
+	r = k.showing(free, 1)
+	r.Terms.Tenant = "acme"
+	k.rotate(session.OtherTerms, r)
+	k.wantAlive(free)
+}
+
+// moved is F-45, F-65: the client of before is told, and ends the session only where that was asked for.
+func moved(k *kit) {
+	row := k.create()
+	was := row.Client
+	res, err := k.store.Rotate(k.Context(), k.showing(row, 1))
+	if err != nil || res.Outcome != session.Rotated || res.Former != was {
+		k.Fatalf("got %q, former %+v, %v, expected %+v", res.Outcome, res.Former, err, was)
+	}
+	same := res.Session.Client
+	for _, c := range []struct {
+		name   string
+		client auth.Client
+		want   session.Outcome
+	}{
+		{"the same", same, session.Rotated},
+		{"the same network", auth.Client{Addr: netip.MustParseAddr("2001:db8::ffff"), UserAgent: same.UserAgent}, session.Rotated},
+		{"no address", auth.Client{UserAgent: same.UserAgent}, session.Rotated},
+		{"another network", auth.Client{Addr: netip.MustParseAddr("2001:db9::1"), UserAgent: same.UserAgent}, session.Moved},
+		{"another family", auth.Client{Addr: netip.MustParseAddr("192.0.2.1"), UserAgent: same.UserAgent}, session.Moved},
+		{"another agent", auth.Client{Addr: same.Addr, UserAgent: "curl/10"}, session.Moved},
+		{"no agent", auth.Client{Addr: same.Addr}, session.Moved},
+	} {
+		row := k.create(func(s *session.Creation) { s.Session.Client = same })
+		r := k.showing(row, 1)
+		r.Client, r.Lend, r.EndOnOtherClient = c.client, true, true
+		lent := map[session.Outcome]session.Outcome{session.Rotated: session.Lent, session.Moved: session.Late}
+		k.rotate(lent[c.want], r)
+		k.wantAlive(row)
+		k.Log(c.name)
+		r.Lend = false
+		if k.rotate(c.want, r); c.want == session.Moved {
+			k.wantEnded(row)
+		}
+	}
 }
 
 // unbound: who cannot show the binding changes nothing, be the token good or old.
@@ -229,7 +329,7 @@ func lending(k *kit) {
 			k.Errorf("lent from %+v", got)
 		}
 		after := k.rows(k.owner)
-		if len(before) != len(after) || len(after) > 0 && (after[0].Generation != before[0].Generation || after[0].Late != before[0].Late ||
+		if len(before) != len(after) || len(after) > 0 && (after[0].Generation != before[0].Generation || !after[0].LateUntil.Equal(before[0].LateUntil) ||
 			!after[0].IdleUntil.Equal(before[0].IdleUntil) || after[0].Client != before[0].Client) {
 			k.Errorf("lending of %d changed %+v to %+v", p, before, after)
 		}

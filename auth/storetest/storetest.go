@@ -43,7 +43,8 @@ func Sessions(t *testing.T, open func(t *testing.T) (store session.Store, forget
 		{"STD-S07 end: what was replaced", endReplaced},
 		{"STD-S08 end below", endBelow},
 		{"STD-S13 owners are not confused", owners},
-		{"numbers of subjects", numbers},
+		{"sessions of an identity provider", provided},
+		{"PROTOCOLS 2: numbers of subjects", numbers},
 		{"STD-S02 ATK-S02 20 at once", racers},
 		{"ATK-S02 20 browsers, each with several requests", browsers},
 		{"ATK-S07 end racing with rotate", endRace},
@@ -53,7 +54,7 @@ func Sessions(t *testing.T, open func(t *testing.T) (store session.Store, forget
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			store, forget := open(t)
-			test.run(&kit{T: t, store: store, forget: forget, owner: session.Owner{Issuer: "https://api.example.com", Tenant: "acme", Subject: "ann"}})
+			test.run(&kit{T: t, store: store, forget: forget, owner: auth.Owner{Issuer: "https://api.example.com", Subject: "ann"}})
 		})
 	}
 }
@@ -63,7 +64,7 @@ type kit struct {
 	*testing.T
 	store  session.Store
 	forget func()
-	owner  session.Owner
+	owner  auth.Owner
 }
 
 const long = time.Hour // no test waits for it
@@ -138,7 +139,7 @@ func (k *kit) rotate(want session.Outcome, r session.Rotation) session.Session {
 	return res.Session
 }
 
-func (k *kit) end(o session.Owner, ids ...string) []string {
+func (k *kit) end(o auth.Owner, ids ...string) []string {
 	k.Helper()
 	ended, err := k.store.End(k.Context(), o, ids...)
 	if err != nil {
@@ -148,7 +149,7 @@ func (k *kit) end(o session.Owner, ids ...string) []string {
 }
 
 // list returns the ids of an owner's sessions, sorted.
-func (k *kit) list(o session.Owner) []string {
+func (k *kit) list(o auth.Owner) []string {
 	k.Helper()
 	var ids []string
 	for _, row := range k.rows(o) {
@@ -158,7 +159,7 @@ func (k *kit) list(o session.Owner) []string {
 	return ids
 }
 
-func (k *kit) rows(o session.Owner) []session.Session {
+func (k *kit) rows(o auth.Owner) []session.Session {
 	k.Helper()
 	rows, err := k.store.List(k.Context(), o)
 	if err != nil {
@@ -169,7 +170,7 @@ func (k *kit) rows(o session.Owner) []session.Session {
 
 // access returns the principal of an access token of the session, at a version.
 func (k *kit) access(row session.Session, version int64) *auth.Principal {
-	return &auth.Principal{Issuer: row.Issuer, Tenant: row.Tenant, Subject: row.Subject, Session: row.ID,
+	return &auth.Principal{Issuer: row.Issuer, Subject: row.Subject, Session: row.ID,
 		TokenID: "j-" + row.ID, Version: version, Epoch: k.epoch()}
 }
 

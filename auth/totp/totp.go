@@ -188,7 +188,7 @@ func (f *Factors) tell(ctx context.Context, name, tenant, subject string, err er
 	default:
 		outcome = string(auth.CodeOf(err))
 	}
-	f.c.Observe(ctx, auth.Event{Name: name, Outcome: outcome, Time: f.c.Now(), Tenant: tenant, Subject: subject, Err: err})
+	f.c.Observe(ctx, auth.Event{Owner: auth.Owner{Subject: subject}, Name: name, Outcome: outcome, Time: f.c.Now(), Err: err})
 	return err
 }
 

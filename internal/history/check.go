@@ -71,7 +71,7 @@ func keyOf(what auth.Revocation) auth.Revocation {
 	case what.Session != "":
 		return auth.Revocation{Session: what.Session}
 	case what.TokenID != "":
-		return auth.Revocation{Issuer: what.Issuer, TokenID: what.TokenID}
+		return auth.Revocation{Owner: auth.Owner{Issuer: what.Issuer}, TokenID: what.TokenID}
 	}
 	what.Below = 0
 	return what
@@ -90,8 +90,8 @@ func (x index) fate(t *Token) *fate {
 	f := &fate{}
 	for _, k := range []auth.Revocation{
 		{Session: t.Session},
-		{Issuer: t.Issuer, TokenID: t.ID},
-		{Issuer: t.Issuer, Tenant: t.Tenant, Subject: t.Subject},
+		{Owner: auth.Owner{Issuer: t.Issuer}, TokenID: t.ID},
+		{Owner: t.Owner},
 	} {
 		for _, n := range x[k] {
 			if n.below != 0 && t.Version >= n.below {

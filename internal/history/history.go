@@ -13,9 +13,9 @@ import (
 
 // A Token is what a list may know an access token by.
 type Token struct {
-	Issuer, Tenant, Subject string
-	Session, ID             string
-	Version                 int64
+	auth.Owner
+	Session, ID string
+	Version     int64
 }
 
 // A Request showed a token to a node. Times are those of the machine's monotonic clock.

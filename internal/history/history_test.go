@@ -14,13 +14,13 @@ const issuer = "https://api.example.com"
 
 // ann is a token of hers with everything set.
 func ann() *history.Token {
-	return &history.Token{Issuer: issuer, Tenant: "acme", Subject: "ann", Session: "s1", ID: "j1", Version: 3}
+	return &history.Token{Owner: auth.Owner{Issuer: issuer, Subject: "ann"}, Session: "s1", ID: "j1", Version: 3}
 }
 
 var (
-	session = auth.Revocation{Issuer: issuer, Tenant: "acme", Subject: "ann", Session: "s1"}
-	tokenID = auth.Revocation{Issuer: issuer, Tenant: "acme", Subject: "ann", TokenID: "j1"}
-	below4  = auth.Revocation{Issuer: issuer, Tenant: "acme", Subject: "ann", Below: 4}
+	session = auth.Revocation{Owner: auth.Owner{Issuer: issuer, Subject: "ann"}, Session: "s1"}
+	tokenID = auth.Revocation{Owner: auth.Owner{Issuer: issuer, Subject: "ann"}, TokenID: "j1"}
+	below4  = auth.Revocation{Owner: auth.Owner{Issuer: issuer, Subject: "ann"}, Below: 4}
 )
 
 // call is one that ended at 20, having begun at 10.
@@ -55,7 +55,7 @@ func TestCheck(t *testing.T) {
 		{"by its token id", []history.Revocation{call(history.Confirmed, tokenID)}, []history.Request{shown(21, "")}, 1, 0, 0, 0},
 		{"by its version", []history.Revocation{call(history.Confirmed, below4)}, []history.Request{shown(21, "")}, 1, 0, 0, 0},
 		{"by the last of several", []history.Revocation{call(history.Confirmed,
-			auth.Revocation{Issuer: issuer, Subject: "bob", Session: "s9"}, tokenID)}, []history.Request{shown(21, "")}, 1, 0, 0, 0},
+			auth.Revocation{Owner: auth.Owner{Issuer: issuer, Subject: "bob"}, Session: "s9"}, tokenID)}, []history.Request{shown(21, "")}, 1, 0, 0, 0},
 		{"long afterwards, refused in between", []history.Revocation{call(history.Confirmed, session)},
 			[]history.Request{shown(21, auth.TokenRevoked), shown(time.Hour, "")}, 1, 0, 0, 1},
 		{"refused for another reason, or by none", []history.Revocation{call(history.Confirmed, session)},
@@ -77,13 +77,11 @@ func TestCheck(t *testing.T) {
 			[]history.Request{shown(21, "")}, 1, 0, 0, 0},
 
 		{"another's session", []history.Revocation{call(history.Confirmed,
-			auth.Revocation{Issuer: issuer, Subject: "ann", Session: "s2"})}, []history.Request{shown(21, "")}, 0, 0, 0, 0},
+			auth.Revocation{Owner: auth.Owner{Issuer: issuer, Subject: "ann"}, Session: "s2"})}, []history.Request{shown(21, "")}, 0, 0, 0, 0},
 		{"another issuer's token", []history.Revocation{call(history.Confirmed,
-			auth.Revocation{Issuer: "https://other.example.com", Subject: "ann", TokenID: "j1"})}, []history.Request{shown(21, "")}, 0, 0, 0, 0},
-		{"another tenant's subject", []history.Revocation{call(history.Confirmed,
-			auth.Revocation{Issuer: issuer, Tenant: "other", Subject: "ann", Below: 4})}, []history.Request{shown(21, "")}, 0, 0, 0, 0},
+			auth.Revocation{Owner: auth.Owner{Issuer: "https://other.example.com", Subject: "ann"}, TokenID: "j1"})}, []history.Request{shown(21, "")}, 0, 0, 0, 0},
 		{"a version that is not below", []history.Revocation{call(history.Confirmed,
-			auth.Revocation{Issuer: issuer, Tenant: "acme", Subject: "ann", Below: 3})}, []history.Request{shown(21, "")}, 0, 0, 0, 0},
+			auth.Revocation{Owner: auth.Owner{Issuer: issuer, Subject: "ann"}, Below: 3})}, []history.Request{shown(21, "")}, 0, 0, 0, 0},
 
 		{"refused as revoked and never named", nil, []history.Request{shown(0, auth.TokenRevoked)}, 0, 1, 0, 0},
 		{"refused as revoked before the first call", []history.Revocation{later(call(history.Confirmed, session)), call(history.Failed, tokenID)},
@@ -108,11 +106,11 @@ func TestCheck(t *testing.T) {
 }
 
 func TestReport(t *testing.T) {
-	other := &history.Token{Issuer: issuer, Subject: "bob", Session: "s2", ID: "j2"}
+	other := &history.Token{Owner: auth.Owner{Issuer: issuer, Subject: "bob"}, Session: "s2", ID: "j2"}
 	token := ann()
 	h := &history.History{
 		Revocations: []history.Revocation{
-			call(history.Confirmed, session, auth.Revocation{Issuer: issuer, Subject: "bob", Session: "s2"}),
+			call(history.Confirmed, session, auth.Revocation{Owner: auth.Owner{Issuer: issuer, Subject: "bob"}, Session: "s2"}),
 			call(history.Unconfirmed, below4), call(history.Unconfirmed, tokenID), call(history.Unreturned, tokenID),
 		},
 		Requests: []history.Request{

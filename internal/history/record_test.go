@@ -80,8 +80,8 @@ func TestRead_Truncated(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range 8 {
 		all.Go(func() {
-			token := history.Token{Issuer: issuer, Subject: "ann", Session: fmt.Sprint("s", i), ID: "j", Version: 1}
-			what := auth.Revocation{Issuer: issuer, Subject: "ann", Session: token.Session}
+			token := history.Token{Owner: auth.Owner{Issuer: issuer, Subject: "ann"}, Session: fmt.Sprint("s", i), ID: "j", Version: 1}
+			what := auth.Revocation{Owner: auth.Owner{Issuer: issuer, Subject: "ann"}, Session: token.Session}
 			r.Request("n1", token)("")
 			r.Revocation("n1", what)(history.Failed, "no \"answer\"\n")
 			r.Revocation("n1", what)(history.Confirmed, "")

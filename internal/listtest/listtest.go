@@ -75,17 +75,17 @@ func Revoke(t testing.TB, l revocation.List, r ...auth.Revocation) {
 
 // Session names p's session, to be ended.
 func Session(p *auth.Principal) auth.Revocation {
-	return auth.Revocation{Issuer: p.Issuer, Tenant: p.Tenant, Subject: p.Subject, Session: p.Session}
+	return auth.Revocation{Owner: p.Owner(), Session: p.Session}
 }
 
 // TokenID names p's token, to be ended.
 func TokenID(p *auth.Principal) auth.Revocation {
-	return auth.Revocation{Issuer: p.Issuer, Tenant: p.Tenant, Subject: p.Subject, TokenID: p.TokenID}
+	return auth.Revocation{Owner: p.Owner(), TokenID: p.TokenID}
 }
 
 // Below names p's subject, whose tokens below this version are to be ended.
 func Below(p *auth.Principal, version int64) auth.Revocation {
-	return auth.Revocation{Issuer: p.Issuer, Tenant: p.Tenant, Subject: p.Subject, Below: version}
+	return auth.Revocation{Owner: p.Owner(), Below: version}
 }
 
 // with returns a copy of p that change has changed.
@@ -183,15 +183,18 @@ func version(t *testing.T, l revocation.List) {
 
 func owners(t *testing.T, l revocation.List) {
 	p := Principal(t, l, "owners")
-	p.Issuer, p.Tenant, p.Subject = "own", "te", "sub"
+	p.Issuer, p.Subject = "own", "sub"
 	Revoke(t, l, Below(p, 2))
 	Want(t, l, p, auth.TokenExpired)
-	for _, other := range [][3]string{
-		{"own2", "te", "sub"}, {"own", "te2", "sub"}, {"own", "te", "sub2"}, {"own", "", "sub"},
-		{"ownte", "", "sub"}, {"own", "tesub", ""}, {"ow", "nte", "sub"}, {"own", "t", "esub"}, {"", "ownte", "sub"},
-		{"own", "te\x00sub", ""}, {"own\x02te", "", "sub"},
+	// The organisation that a token is limited to is no part of its owner: an ending reaches the tokens of all of them.
+	for _, tenant := range []string{"", "acme", "other"} {
+		Want(t, l, with(p, func(p *auth.Principal) { p.Tenant = tenant }), auth.TokenExpired)
+	}
+	for _, other := range []auth.Owner{
+		{Issuer: "own2", Subject: "sub"}, {Issuer: "own", Subject: "sub2"}, {Issuer: "ownsub"}, {Issuer: "ow", Subject: "nsub"},
+		{Issuer: "owns", Subject: "ub"}, {Subject: "ownsub"}, {Issuer: "own\x00sub"}, {Issuer: "own\x03sub"}, {Issuer: "sub", Subject: "own"},
 	} {
-		Want(t, l, with(p, func(p *auth.Principal) { p.Issuer, p.Tenant, p.Subject = other[0], other[1], other[2] }), "")
+		Want(t, l, with(p, func(p *auth.Principal) { p.Issuer, p.Subject = other.Issuer, other.Subject }), "")
 	}
 }
 
@@ -223,11 +226,11 @@ func refused(t *testing.T, l revocation.List) {
 	p := Principal(t, l, "refused")
 	for name, bad := range map[string]auth.Revocation{
 		"zero":       {},
-		"no issuer":  {Subject: "u", Session: "s"},
-		"no subject": {Issuer: "i", Session: "s"},
-		"nothing":    {Issuer: "i", Subject: "u"},
-		"two":        {Issuer: "i", Subject: "u", Session: "s", TokenID: "j"},
-		"negative":   {Issuer: "i", Subject: "u", Below: -1},
+		"no issuer":  {Owner: auth.Owner{Subject: "u"}, Session: "s"},
+		"no subject": {Owner: auth.Owner{Issuer: "i"}, Session: "s"},
+		"nothing":    {Owner: auth.Owner{Issuer: "i", Subject: "u"}},
+		"two":        {Owner: auth.Owner{Issuer: "i", Subject: "u"}, Session: "s", TokenID: "j"},
+		"negative":   {Owner: auth.Owner{Issuer: "i", Subject: "u"}, Below: -1},
 	} {
 		if err := l.Revoke(t.Context(), Session(p), bad); err == nil {
 			t.Errorf("%s: accepted", name)

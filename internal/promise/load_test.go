@@ -101,7 +101,7 @@ func (l *load) mint(asked []mintage) ([]*credential, error) {
 	var cs []*credential
 	for i, m := range asked {
 		cs = append(cs, &credential{raw: made[i].Raw, token: history.Token{
-			Issuer: issuer, Subject: m.Subject, Session: m.Session, ID: made[i].ID, Version: m.Version,
+			Owner: auth.Owner{Issuer: issuer, Subject: m.Subject}, Session: m.Session, ID: made[i].ID, Version: m.Version,
 		}})
 	}
 	return cs, nil
@@ -124,7 +124,7 @@ func (l *load) life(ctx context.Context, id int) {
 		var alive []*credential
 		var ends []auth.Revocation
 		for i, c := range cs {
-			c.end = auth.Revocation{Issuer: issuer, Subject: c.token.Subject}
+			c.end = auth.Revocation{Owner: auth.Owner{Issuer: issuer, Subject: c.token.Subject}}
 			switch {
 			case i == 0:
 				versions.Version++

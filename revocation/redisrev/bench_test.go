@@ -16,7 +16,7 @@ func BenchmarkList(b *testing.B) {
 	l := settled(b, client)
 	p := listtest.Principal(b, l, "x")
 	for i := range 10_000 {
-		listtest.Revoke(b, l, auth.Revocation{Issuer: "i", Subject: "u", Session: fmt.Sprint(i)})
+		listtest.Revoke(b, l, auth.Revocation{Owner: auth.Owner{Issuer: "i", Subject: "u"}, Session: fmt.Sprint(i)})
 	}
 	for _, bench := range []struct {
 		name string

@@ -109,12 +109,12 @@ func (l *List) Check(ctx context.Context, p *auth.Principal) error {
 	if p.Epoch == "" {
 		return fmt.Errorf("%w: it carries no epoch (ep)", auth.TokenExpired)
 	}
-	asked := append(make([]string, 0, 4), l.keys.epoch, l.OwnerKey("v", p.Issuer, p.Tenant, p.Subject))
+	asked := append(make([]string, 0, 4), l.keys.epoch, l.OwnerKey("v", p.Owner()))
 	if p.Session != "" {
 		asked = append(asked, l.SessionKey("s", p.Session))
 	}
 	if p.TokenID != "" {
-		asked = append(asked, l.keys.tag+revocation.Name(auth.Revocation{Issuer: p.Issuer, TokenID: p.TokenID}))
+		asked = append(asked, l.keys.tag+revocation.Name(auth.Revocation{Owner: auth.Owner{Issuer: p.Issuer}, TokenID: p.TokenID}))
 	}
 	reply, err := l.run(ctx, checkScript, asked)
 	if err != nil {

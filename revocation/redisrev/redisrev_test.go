@@ -148,7 +148,7 @@ func TestRoundTrips(t *testing.T) {
 	p := listtest.Principal(t, l, "x")
 	many := make([]auth.Revocation, 101)
 	for i := range many {
-		many[i] = auth.Revocation{Issuer: "i", Subject: "u", TokenID: fmt.Sprint(i)}
+		many[i] = auth.Revocation{Owner: auth.Owner{Issuer: "i", Subject: "u"}, TokenID: fmt.Sprint(i)}
 	}
 	listtest.Revoke(t, l, listtest.Session(listtest.Principal(t, l, "y")))
 	listtest.Want(t, l, p, "")
@@ -237,14 +237,14 @@ func TestFormat_ATK_I06_OddNames(t *testing.T) {
 		strings.Repeat("y", 1<<20): "{dw}:s:~6FpbHRNGNMii0q7T0ippL2",
 	} {
 		s.Do("FLUSHALL")
-		listtest.Revoke(t, settled(t, client), auth.Revocation{Issuer: "i", Subject: "u", Session: session})
+		listtest.Revoke(t, settled(t, client), auth.Revocation{Owner: auth.Owner{Issuer: "i", Subject: "u"}, Session: session})
 		if keys := fmt.Sprint(s.Do("KEYS", "{dw}:s:*")); keys != "["+want+"]" {
 			t.Errorf("session %.70q: got the key %.100s, want %s", session, keys, want)
 		}
 	}
 	odd := strings.Repeat("{*}:\r\n", 1<<17)
 	s.Do("FLUSHALL")
-	listtest.Revoke(t, settled(t, client), auth.Revocation{Issuer: odd, Tenant: odd, Subject: odd, TokenID: odd}, auth.Revocation{Issuer: odd, Tenant: odd, Subject: odd, Below: 1})
+	listtest.Revoke(t, settled(t, client), auth.Revocation{Owner: auth.Owner{Issuer: odd, Subject: odd}, TokenID: odd}, auth.Revocation{Owner: auth.Owner{Issuer: odd, Subject: odd}, Below: 1})
 	for _, k := range s.Do("KEYS", "*").([]any) {
 		if k := k.(string); len(k) > len("{dw}:v:")+22 {
 			t.Errorf("a key of %d bytes: %.100q", len(k), k)

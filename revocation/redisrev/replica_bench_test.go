@@ -31,7 +31,7 @@ func guarded(t testing.TB) (handler http.Handler, r *http.Request, raw string, r
 	t.Helper()
 	l := settled(t, redistest.Start(t).Client())
 	for i := range 300 {
-		owner := auth.Revocation{Issuer: issuer, Tenant: "acme", Subject: fmt.Sprint(i)}
+		owner := auth.Revocation{Owner: auth.Owner{Issuer: issuer, Subject: fmt.Sprint(i)}}
 		s, j, v := owner, owner, owner
 		s.Session, j.TokenID, v.Below = fmt.Sprint("session", i), fmt.Sprint("token", i), 2
 		listtest.Revoke(t, l, s, j, v)
@@ -188,7 +188,7 @@ func BenchmarkConfirm(b *testing.B) {
 			var next atomic.Int64
 			b.SetParallelism(max(1, parallel/runtime.GOMAXPROCS(0)))
 			one := func() {
-				r := auth.Revocation{Issuer: issuer, Subject: "u", Session: fmt.Sprint("confirm", next.Add(1))}
+				r := auth.Revocation{Owner: auth.Owner{Issuer: issuer, Subject: "u"}, Session: fmt.Sprint("confirm", next.Add(1))}
 				begun := time.Now()
 				if err := l.Revoke(context.Background(), r); err != nil {
 					b.Error(err)
@@ -226,7 +226,7 @@ func BenchmarkMillion(b *testing.B) {
 	}
 	rs := make([]auth.Revocation, 0, 10_000)
 	for i := range n {
-		rs = append(rs, auth.Revocation{Issuer: issuer, Subject: "u", Session: fmt.Sprintf("SESSIONSESSIONSESSI%07d", i)})
+		rs = append(rs, auth.Revocation{Owner: auth.Owner{Issuer: issuer, Subject: "u"}, Session: fmt.Sprintf("SESSIONSESSIONSESSI%07d", i)})
 		if len(rs) == cap(rs) {
 			listtest.Revoke(b, l, rs...)
 			rs = rs[:0]
@@ -305,7 +305,7 @@ func BenchmarkGrowth(b *testing.B) {
 					for i := range 10 {
 						all.Go(func() {
 							for j := range endings / 10 {
-								listtest.Revoke(b, l, auth.Revocation{Issuer: issuer, Subject: "u", Session: fmt.Sprint("growth", i, j, rest)})
+								listtest.Revoke(b, l, auth.Revocation{Owner: auth.Owner{Issuer: issuer, Subject: "u"}, Session: fmt.Sprint("growth", i, j, rest)})
 							}
 						})
 					}

@@ -51,7 +51,7 @@ func TestReplica_NoGrowth(t *testing.T) {
 			for ctx.Err() == nil {
 				rs := make([]auth.Revocation, 100)
 				for i := range rs {
-					rs[i] = auth.Revocation{Issuer: "i", Subject: "u", Session: fmt.Sprint((endings.Add(1)) % names)}
+					rs[i] = auth.Revocation{Owner: auth.Owner{Issuer: "i", Subject: "u"}, Session: fmt.Sprint((endings.Add(1)) % names)}
 				}
 				if err := b.Revoke(ctx, rs...); err != nil && ctx.Err() == nil {
 					t.Errorf("Revoke: %v", err)

@@ -201,6 +201,6 @@ func (l *List) SessionKey(kind, id string) string {
 }
 
 // OwnerKey names what is kept for a subject, kind v on the list. Its last 22 characters are the owner's hash.
-func (l *List) OwnerKey(kind, issuer, tenant, subject string) string {
-	return l.keys.tag + kind + revocation.Name(auth.Revocation{Issuer: issuer, Tenant: tenant, Subject: subject})[1:]
+func (l *List) OwnerKey(kind string, owner auth.Owner) string {
+	return l.keys.tag + kind + revocation.Name(auth.Revocation{Owner: owner})[1:]
 }

@@ -30,7 +30,7 @@ func Example() {
 		log.Fatal(err)
 	}
 	// The users table has no columns for the versions of its users, so the store keeps them.
-	subjects := session.KeepVersions(store, "https://app.example.com", func(ctx context.Context, tenant, subject string) (session.Subject, error) {
+	subjects := session.KeepVersions(store, "https://app.example.com", func(ctx context.Context, subject, tenant string) (session.Subject, error) {
 		return session.Subject{Roles: []string{"user"}}, nil // SELECT role FROM users WHERE id = subject
 	})
 	sessions, err := session.New(session.Config{Store: store, Tokens: access, Subjects: subjects})

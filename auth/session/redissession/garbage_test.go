@@ -46,6 +46,7 @@ func TestGarbage_ATK_D07(t *testing.T) {
 		{"until is infinite", hset(S, "until", "inf"), sessions},
 		{"idle end is not a number", hset(S, "idle_until", "nan"), sessions},
 		{"late is a word", hset(S, "late", "false"), sessions},
+		{"remember is a word", hset(S, "remember", "yes"), sessions},
 		{"grace is a word", hset(S, "grace", "soon"), sessions},
 		{"index is a string", other(I), []string{"Create", "Rotate that ends", "End", "EndBelow", "List"}},
 		{"numbers are a string", other(V), []string{"Numbers", "Raise"}},
@@ -53,7 +54,7 @@ func TestGarbage_ATK_D07(t *testing.T) {
 		{"version of the subject begins with zeros", hset(V, "version", "01"), []string{"Numbers", "Raise"}},
 		{"version of the subject is missing", func() { server.Do("HDEL", V, "version") }, []string{"Numbers", "Raise"}},
 		{"version of the subject is at its end", hset(V, "version", "9223372036854775807"), []string{"Raise"}},
-		{"ended below the version to come", hset(V, "ended_below", "9"), []string{"Numbers"}},
+		{"ended below the version to come", hset(V, "ended_below", "9999999999999"), []string{"Numbers"}},
 		{"epoch of another format", hset("{dw}:epoch", "fmt", "2"), all},
 		{"epoch is a string", other("{dw}:epoch"), all},
 		{"log is a string", other("{dw}:log"), []string{"Rotate that ends", "End", "EndBelow"}},
@@ -108,9 +109,12 @@ func TestRefuses(t *testing.T) {
 	s := open(t, server.Client())
 	row := create(t, s)
 	for name, call := range map[string]func(context.Context) error{
-		"no subject":    func(ctx context.Context) error { _, err := s.List(ctx, session.Owner{Issuer: "i"}); return err },
-		"no issuer":     func(ctx context.Context) error { _, err := s.End(ctx, session.Owner{Subject: "u"}, "x"); return err },
-		"an empty id":   func(ctx context.Context) error { _, err := s.End(ctx, ann, "x", ""); return err },
+		"no subject": func(ctx context.Context) error { _, err := s.List(ctx, auth.Owner{Issuer: "i"}); return err },
+		"no issuer":  func(ctx context.Context) error { _, err := s.End(ctx, auth.Owner{Subject: "u"}, "x"); return err },
+		"an empty id": func(ctx context.Context) error {
+			_, err := s.End(ctx, auth.Owner{Issuer: "i", Subject: "x"}, "")
+			return err
+		},
 		"no minimum":    func(ctx context.Context) error { _, err := s.EndBelow(ctx, ann, 0, ""); return err },
 		"generation 0":  func(ctx context.Context) error { _, err := s.Rotate(ctx, showing(row, 0, row.Epoch)); return err },
 		"generation -1": func(ctx context.Context) error { _, err := s.Rotate(ctx, showing(row, -1, row.Epoch)); return err },

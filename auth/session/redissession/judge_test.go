@@ -18,11 +18,11 @@ import (
 	"github.com/doorward/doorward/internal/redistest"
 )
 
-var ann = session.Owner{Issuer: issuer, Tenant: "acme", Subject: "ann"}
+var ann = auth.Owner{Issuer: issuer, Subject: "ann"}
 
-// annHash is the first 22 characters of base64url(SHA-256) over ann's issuer, tenant and subject, each behind its
+// annHash is the first 22 characters of base64url(SHA-256) over ann's issuer and subject, each behind its
 // length: part of the format.
-const annHash = "T8pPorCuQd9e--4Nurr6KB"
+const annHash = "ltSh1ChhtkF6mkP615aKtM"
 
 const sid = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -36,13 +36,28 @@ func raw(row session.Session) map[string]string {
 		return fmt.Sprint(t.UnixMilli())
 	}
 	bit := map[bool]string{true: "1", false: "0"}
+	terms, _ := json.Marshal(row.Terms)
+	provider := ""
+	if row.Provider != (session.Provider{}) {
+		text, _ := json.Marshal(row.Provider)
+		provider = string(text)
+	}
 	return map[string]string{
 		"owner": annHash, "version": fmt.Sprint(row.Version), "generation": fmt.Sprint(row.Generation), "from": fmt.Sprint(row.From),
-		"grace": ms(row.GraceUntil), "late": bit[row.Late], "replaced": bit[row.Replaced], "idle": fmt.Sprint(row.Idle.Milliseconds()),
+		"grace": ms(row.GraceUntil), "late": ms(row.LateUntil), "replaced": bit[row.Replaced], "idle": fmt.Sprint(row.Idle.Milliseconds()),
 		"created": ms(row.Created), "used": ms(row.Used), "idle_until": ms(row.IdleUntil), "until": ms(row.Until), "epoch": row.Epoch,
-		"by": "somebody", "did": "created", "binding": row.Binding, "key": row.KeyID, "addr": row.Client.Addr.String(), "agent": row.Client.UserAgent,
+		"by": "somebody", "did": "created", "binding": row.Binding, "key": row.KeyID, "addr": addr(row.Client.Addr), "agent": row.Client.UserAgent,
 		"device": row.Device, "methods": string(methods), "auth_time": ms(row.AuthTime), "client_id": row.ClientID,
+		"terms": string(terms), "audience": row.Audience, "provider": provider, "remember": bit[row.Remember], "place": row.Place,
+		"network": session.Network(row.Client.Addr),
 	}
+}
+
+func addr(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
 }
 
 // put writes the row past the store.
@@ -70,24 +85,37 @@ func TestRotate_IsJudge(t *testing.T) {
 		Owner: ann, ID: sid, Version: 7, Generation: 5, KeyID: "key-1", Idle: time.Hour,
 		Created: now.Add(-2 * time.Hour), Used: now.Add(-time.Minute), IdleUntil: now.Add(59 * time.Minute), Until: now.Add(30 * time.Minute),
 		Methods: []string{"pwd", "otp"}, AuthTime: now.Add(-2 * time.Hour), ClientID: "spa",
-		Client: auth.Client{Addr: netip.MustParseAddr("192.0.2.1"), UserAgent: "curl/8"}, Device: "curl",
+		Client: auth.Client{Addr: netip.MustParseAddr("192.0.2.1"), UserAgent: "curl/8"}, Device: "curl", Place: "Basel", Audience: "api",
+		Terms: session.Terms{Tenant: "acme", Claims: `{"device":"<1>"}`}, Remember: true, Provider: session.Provider{Issuer: "https://idp.example", Subject: "u1"},
 	}
 	ask := session.Rotation{Owner: ann, ID: sid, Epoch: here, KeyID: "key-2", Grace: 10 * time.Second, Numbers: session.Numbers{Version: 9},
-		Client: auth.Client{Addr: netip.MustParseAddr("2001:db8::1"), UserAgent: "curl/9"}, Device: "curl again"}
+		Client: auth.Client{Addr: netip.MustParseAddr("2001:db8::1"), UserAgent: "curl/9"}, Device: "curl again", Place: "Zürich", Audience: "api", Terms: base.Terms}
 	cases := map[string]func(*session.Session, *session.Rotation){
-		"plain":         func(*session.Session, *session.Rotation) {},
-		"idle":          func(s *session.Session, _ *session.Rotation) { s.IdleUntil = now },
-		"over":          func(s *session.Session, _ *session.Rotation) { s.Until = now },
-		"replaced":      func(s *session.Session, _ *session.Rotation) { s.Replaced = true },
-		"ended":         func(_ *session.Session, r *session.Rotation) { r.Numbers.EndedBelow = 8 },
-		"ended by ten":  func(_ *session.Session, r *session.Rotation) { r.Numbers.EndedBelow = 10 },
-		"spared":        func(_ *session.Session, r *session.Rotation) { r.Numbers.EndedBelow, r.Numbers.Except = 8, sid },
-		"not spared":    func(_ *session.Session, r *session.Rotation) { r.Numbers.EndedBelow, r.Numbers.Except = 8, sid[1:] },
-		"at its bound":  func(_ *session.Session, r *session.Rotation) { r.Numbers.EndedBelow = 7 },
-		"unbound":       func(s *session.Session, r *session.Rotation) { s.Binding, r.Binding = "a", "b" },
-		"bound":         func(s *session.Session, r *session.Rotation) { s.Binding, r.Binding = "a", "a" },
-		"another's":     func(_ *session.Session, r *session.Rotation) { r.Subject = "eve" },
-		"another epoch": func(_ *session.Session, r *session.Rotation) { r.Epoch = "AAAAAAAA" },
+		"plain":        func(*session.Session, *session.Rotation) {},
+		"idle":         func(s *session.Session, _ *session.Rotation) { s.IdleUntil = now },
+		"over":         func(s *session.Session, _ *session.Rotation) { s.Until = now },
+		"replaced":     func(s *session.Session, _ *session.Rotation) { s.Replaced = true },
+		"ended":        func(_ *session.Session, r *session.Rotation) { r.Numbers.EndedBelow = 8 },
+		"ended by ten": func(_ *session.Session, r *session.Rotation) { r.Numbers.EndedBelow = 10 },
+		"spared":       func(_ *session.Session, r *session.Rotation) { r.Numbers.EndedBelow, r.Numbers.Except = 8, sid },
+		"not spared":   func(_ *session.Session, r *session.Rotation) { r.Numbers.EndedBelow, r.Numbers.Except = 8, sid[1:] },
+		"at its bound": func(_ *session.Session, r *session.Rotation) { r.Numbers.EndedBelow = 7 },
+		"unbound":      func(s *session.Session, r *session.Rotation) { s.Binding, r.Binding = "a", "b" },
+		"bound":        func(s *session.Session, r *session.Rotation) { s.Binding, r.Binding = "a", "a" },
+		"elsewhere":    func(_ *session.Session, r *session.Rotation) { r.Audience = "spa" },
+		"other terms":  func(_ *session.Session, r *session.Rotation) { r.Terms.Tenant = "" },
+		"other claims": func(s *session.Session, _ *session.Rotation) { s.Terms.Claims = "" },
+		"moved":        func(_ *session.Session, r *session.Rotation) { r.EndOnOtherClient = true },
+		"not moved": func(s *session.Session, r *session.Rotation) {
+			r.EndOnOtherClient, r.Client.UserAgent, s.Client.Addr = true, "curl/8", netip.MustParseAddr("2001:db8::2")
+		},
+		"moved, who knows": func(s *session.Session, r *session.Rotation) {
+			r.EndOnOtherClient, r.Client.UserAgent, s.Client.Addr = true, "curl/8", netip.Addr{}
+		},
+		"swapped long ago": func(s *session.Session, _ *session.Rotation) { s.Used = now.Add(-20 * time.Minute) },
+		"forgiven, over":   func(s *session.Session, _ *session.Rotation) { s.LateUntil = now.Add(-time.Millisecond) },
+		"another's":        func(_ *session.Session, r *session.Rotation) { r.Subject = "eve" },
+		"another epoch":    func(_ *session.Session, r *session.Rotation) { r.Epoch = "AAAAAAAA" },
 	}
 	bools := []bool{false, true}
 	outcomes, n := map[session.Outcome]int{}, 0
@@ -106,7 +134,10 @@ func TestRotate_IsJudge(t *testing.T) {
 				if bit(2) {
 					row.Epoch = "BBBBBBBB"
 				}
-				row.Late, r.Lenient, r.Lend = bit(3), bit(4), bit(5)
+				r.Lenient, r.Lend = bit(4), bit(5)
+				if row.LateUntil = (time.Time{}); bit(3) {
+					row.LateUntil = now.Add(20 * time.Minute)
+				}
 				for _, r.EndOnOtherEpoch = range bools {
 					r.Generation = p
 					row, r := row, r
@@ -118,8 +149,13 @@ func TestRotate_IsJudge(t *testing.T) {
 						t.Fatalf("%s: %+v of %+v: %v", name, r, row, err)
 					}
 					at := now
-					if got.Outcome == session.Rotated || got.Outcome == session.RolledBack {
+					switch {
+					case got.Outcome == session.Rotated, got.Outcome == session.RolledBack:
 						at = got.Session.Used
+					case got.Outcome == session.Late && row.LateUntil.IsZero() && !r.Lend:
+						at = got.Session.LateUntil.Add(-time.Minute)
+					}
+					if at != now {
 						if at.Before(now) || at.After(time.Now().Add(time.Second)) {
 							t.Fatalf("%s: used at %s", name, at)
 						}
@@ -135,9 +171,9 @@ func TestRotate_IsJudge(t *testing.T) {
 					if want.ID == "" {
 						want = row // nothing to tell of, and nothing done
 					}
-					ended := !r.Lend && name != "another's" && (outcome == session.Gone || outcome == session.Reused)
+					ended := !r.Lend && name != "another's" && (outcome == session.Gone || outcome == session.Reused || outcome == session.Moved)
 					stored := stored(t, client)
-					if outcome == session.Reused && stored.row["until"] == "0" {
+					if (outcome == session.Reused || outcome == session.Moved) && stored.row["until"] == "0" {
 						stored.row = nil // what is left for the call, should it be sent again
 					}
 					switch {
@@ -151,8 +187,8 @@ func TestRotate_IsJudge(t *testing.T) {
 		}
 	}
 	t.Logf("%d combinations: %v", n, outcomes)
-	if len(outcomes) != 11 {
-		t.Errorf("got %d outcomes, expected all 11 of Rotate", len(outcomes))
+	if len(outcomes) != 14 {
+		t.Errorf("got %d outcomes, expected all 14 of Rotate", len(outcomes))
 	}
 }
 
@@ -214,7 +250,8 @@ func TestFormat(t *testing.T) {
 	if _, err := store.Raise(t.Context(), ann, true, sid); err != nil {
 		t.Fatal(err)
 	}
-	if got := s.Do("HGETALL", "{dw}:V:"+annHash); fmt.Sprint(got) != "map[ended_below:1 except:"+sid+" version:1]" || at("{dw}:V:"+annHash) != -1 {
+	n, err := store.Numbers(t.Context(), ann)
+	if got := s.Do("HGETALL", "{dw}:V:"+annHash); err != nil || fmt.Sprint(got) != fmt.Sprintf("map[ended_below:%d except:%s version:%d]", n.Version, sid, n.Version) || at("{dw}:V:"+annHash) != -1 {
 		t.Errorf("the numbers are %v until %d", got, at("{dw}:V:"+annHash))
 	}
 }
@@ -245,9 +282,9 @@ func TestEndings_AreTheListsEntries(t *testing.T) {
 	below := int64(1)<<60 + 1
 	oneLog, oneKeys := entries(func() error {
 		return store.Revocations().Revoke(t.Context(),
-			auth.Revocation{Issuer: ann.Issuer, Tenant: ann.Tenant, Subject: ann.Subject, Session: sid},
-			auth.Revocation{Issuer: ann.Issuer, Tenant: ann.Tenant, Subject: ann.Subject, Session: odd},
-			auth.Revocation{Issuer: ann.Issuer, Tenant: ann.Tenant, Subject: ann.Subject, Below: below})
+			auth.Revocation{Owner: auth.Owner{Issuer: ann.Issuer, Subject: ann.Subject}, Session: sid},
+			auth.Revocation{Owner: auth.Owner{Issuer: ann.Issuer, Subject: ann.Subject}, Session: odd},
+			auth.Revocation{Owner: auth.Owner{Issuer: ann.Issuer, Subject: ann.Subject}, Below: below})
 	})
 	log, keys := entries(func() error {
 		if _, err := store.End(t.Context(), ann, sid, odd); err != nil {

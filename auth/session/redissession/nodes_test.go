@@ -125,11 +125,11 @@ func (k *kit) do(r *http.Request, what, text string) (*auth.Pair, error) {
 	ctx, from := r.Context(), auth.ClientOf(r)
 	switch what {
 	case "login":
-		n, err := k.store.Numbers(ctx, session.Owner{Issuer: issuer, Subject: text})
+		n, err := k.store.Numbers(ctx, auth.Owner{Issuer: issuer, Subject: text})
 		if err != nil {
 			return nil, err
 		}
-		return k.sessions.Start(ctx, &auth.Principal{Subject: text, Version: n.Version}, from)
+		return k.sessions.Start(ctx, session.Login{Principal: &auth.Principal{Subject: text, Version: n.Version}, Client: from})
 	case "refresh":
 		return k.sessions.Refresh(ctx, text, from)
 	case "check":
@@ -138,7 +138,7 @@ func (k *kit) do(r *http.Request, what, text string) (*auth.Pair, error) {
 	case "logout":
 		return nil, k.sessions.Logout(ctx, text)
 	case "endall":
-		return nil, k.sessions.EndAll(ctx, "", text)
+		return nil, k.sessions.EndAll(ctx, text)
 	case "told":
 		return nil, nil
 	}
@@ -255,13 +255,13 @@ func TestEndAll_ATK_S08_RacesLoginAndRefresh(t *testing.T) {
 	}
 	seen := map[string]int{}
 	for round := range rounds {
-		owner := session.Owner{Issuer: issuer, Subject: fmt.Sprint("u", round%7)}
+		owner := auth.Owner{Issuer: issuer, Subject: fmt.Sprint("u", round%7)}
 		login := func(k *kit) (*auth.Pair, error) {
 			n, err := k.store.Numbers(t.Context(), owner)
 			if err != nil {
 				t.Error(err)
 			}
-			return k.sessions.Start(t.Context(), &auth.Principal{Subject: owner.Subject, Version: n.Version}, auth.Client{})
+			return k.sessions.Start(t.Context(), session.Login{Principal: &auth.Principal{Subject: owner.Subject, Version: n.Version}})
 		}
 		begun, err := login(kits[0])
 		if err != nil {
@@ -273,10 +273,10 @@ func TestEndAll_ATK_S08_RacesLoginAndRefresh(t *testing.T) {
 		}
 		pairs, errs := make([]*auth.Pair, 3), make([]error, 3)
 		var all sync.WaitGroup
-		all.Go(func() { errs[0] = kits[0].sessions.EndAll(t.Context(), "", owner.Subject) })
+		all.Go(func() { errs[0] = kits[0].sessions.EndAll(t.Context(), owner.Subject) })
 		all.Go(func() { pairs[1], errs[1] = kits[1].sessions.Refresh(t.Context(), begun.Refresh, auth.Client{}) })
 		all.Go(func() { // its password was right before the ending
-			pairs[2], errs[2] = kits[2].sessions.Start(t.Context(), &auth.Principal{Subject: owner.Subject, Version: version.Version}, auth.Client{})
+			pairs[2], errs[2] = kits[2].sessions.Start(t.Context(), session.Login{Principal: &auth.Principal{Subject: owner.Subject, Version: version.Version}})
 		})
 		all.Wait()
 		if errs[0] != nil {
@@ -299,7 +299,7 @@ func TestEndAll_ATK_S08_RacesLoginAndRefresh(t *testing.T) {
 				t.Fatalf("round %d: the refresh token of call %d: got %v, expected token_revoked", round, i, err)
 			}
 		}
-		if rows, err := kits[1].sessions.List(t.Context(), "", owner.Subject); err != nil || len(rows) > 0 {
+		if rows, err := kits[1].sessions.List(t.Context(), owner.Subject); err != nil || len(rows) > 0 {
 			t.Fatalf("round %d: listed %v, %v", round, rows, err)
 		}
 	}
@@ -324,7 +324,7 @@ func TestLogout_ATK_S07_RacesRefresh(t *testing.T) {
 	}
 	seen := map[auth.Code]int{}
 	for round := range rounds {
-		begun, err := one.sessions.Start(t.Context(), &auth.Principal{Subject: "ann"}, auth.Client{})
+		begun, err := one.sessions.Start(t.Context(), session.Login{Principal: &auth.Principal{Subject: "ann"}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -26,6 +26,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -70,8 +71,8 @@ func (s *Store) Create(ctx context.Context, c session.Creation) (session.Result,
 	if err != nil {
 		return session.Result{}, err
 	}
-	args := append([]any{call(), row.Epoch, c.Max, c.Grace.Milliseconds(), c.Absolute.Milliseconds(), row.ID, c.Replaces}, fixed...)
-	keys := []string{s.key("I", row.Owner), s.list.SessionKey("S", row.ID)}
+	args := append([]any{call(), row.Epoch, c.Max, c.Grace.Milliseconds(), c.Absolute.Milliseconds(), row.ID, c.Replaces, member(row)}, fixed...)
+	keys := append([]string{s.key("I", row.Owner), s.list.SessionKey("S", row.ID)}, s.provided(row)...)
 	var ids []string
 	if c.Replaces != "" {
 		ids = []string{c.Replaces}
@@ -90,7 +91,7 @@ func (s *Store) Create(ctx context.Context, c session.Creation) (session.Result,
 		}
 		res.Ended, err = texts(a.found[1])
 		return res, cmp.Or(err, late)
-	case res.Outcome == session.OtherEpoch || res.Outcome == session.Gone:
+	case res.Outcome == session.OtherEpoch || res.Outcome == session.Gone || res.Outcome == session.Replaced:
 		return res, late
 	}
 	return session.Result{}, a.odd()
@@ -104,33 +105,44 @@ func (s *Store) Rotate(ctx context.Context, r session.Rotation) (session.Result,
 	if r.Generation < 1 || r.Generation > maxGeneration || r.Numbers.EndedBelow < 0 {
 		return session.Result{}, fmt.Errorf("redissession: got generation %d and ended below %d, expected 1 to 2^53-2 and 0 or more", r.Generation, r.Numbers.EndedBelow)
 	}
+	terms, err := texted(r.Terms)
+	if err != nil {
+		return session.Result{}, err
+	}
 	a, late := s.step(ctx, rotateScript,
 		[]string{s.key("I", r.Owner), s.list.SessionKey("S", r.ID), s.list.SessionKey("s", r.ID)},
 		call(), r.Epoch, r.ID, r.Generation, r.Numbers.EndedBelow, r.Numbers.Except, r.Grace.Milliseconds(), r.Binding,
 		flag(r.Lenient), flag(r.Lend), flag(r.EndOnOtherEpoch),
-		r.KeyID, addr(r.Client.Addr), r.Client.UserAgent, r.Device)
+		r.KeyID, addr(r.Client.Addr), r.Client.UserAgent, r.Device, r.Place, session.Network(r.Client.Addr), r.Audience, terms,
+		flag(r.EndOnOtherClient))
 	if late != nil && a.outcome == "" {
 		return session.Result{}, late
 	}
 	res := session.Result{Outcome: session.Outcome(a.outcome), Epoch: a.epoch}
 	switch res.Outcome {
 	case session.OtherEpoch, session.Gone, session.Rotated, session.Kept, session.Replayed, session.RolledBack, session.Lent,
-		session.Late, session.Reused, session.Replaced, session.Unbound:
+		session.Late, session.Reused, session.Replaced, session.Unbound, session.Elsewhere, session.Moved, session.OtherTerms:
 	default:
 		return session.Result{}, a.odd()
 	}
 	if len(a.found) == 0 && (res.Outcome == session.OtherEpoch || res.Outcome == session.Gone) {
 		return res, late
-	} else if len(a.found) != 1 {
+	} else if len(a.found) != 2 {
 		return session.Result{}, a.odd()
 	}
-	var err error
-	res.Session, err = decode(r.Owner, r.ID, a.found[0])
+	if res.Session, err = decode(r.Owner, r.ID, a.found[0]); err != nil {
+		return session.Result{}, err
+	}
+	former, err := texts(a.found[1])
+	if err != nil || len(former) != 2 {
+		return session.Result{}, a.odd()
+	}
+	res.Former, err = clientOf(former[0], former[1])
 	return res, cmp.Or(err, late)
 }
 
 // End implements [session.Store] in one round trip, and one more for each session that replaced one that it ends.
-func (s *Store) End(ctx context.Context, owner session.Owner, ids ...string) (ended []string, err error) {
+func (s *Store) End(ctx context.Context, owner auth.Owner, ids ...string) (ended []string, err error) {
 	ids = slices.Compact(slices.Sorted(slices.Values(ids)))
 	if err := check(owner, ids...); err != nil || len(ids) == 0 {
 		return nil, err
@@ -139,8 +151,8 @@ func (s *Store) End(ctx context.Context, owner session.Owner, ids ...string) (en
 }
 
 // EndBelow implements [session.Store].
-func (s *Store) EndBelow(ctx context.Context, owner session.Owner, version int64, except string) (ended []string, err error) {
-	if err := (auth.Revocation{Issuer: owner.Issuer, Tenant: owner.Tenant, Subject: owner.Subject, Below: version}).Validate(); err != nil {
+func (s *Store) EndBelow(ctx context.Context, owner auth.Owner, version int64, except string) (ended []string, err error) {
+	if err := (auth.Revocation{Owner: owner, Below: version}).Validate(); err != nil {
 		return nil, err
 	}
 	return s.ended(s.repeat(ctx, s.step, endBelowScript, []string{s.key("I", owner), s.key("v", owner)}, []any{version, except}, nil))
@@ -158,7 +170,7 @@ func (s *Store) ended(a answer, late error) ([]string, error) {
 }
 
 // List implements [session.Store]. It also takes those that are over off the owner's index.
-func (s *Store) List(ctx context.Context, owner session.Owner) ([]session.Session, error) {
+func (s *Store) List(ctx context.Context, owner auth.Owner) ([]session.Session, error) {
 	if err := check(owner); err != nil {
 		return nil, err
 	}
@@ -186,14 +198,80 @@ func (s *Store) List(ctx context.Context, owner session.Owner) ([]session.Sessio
 	return rows, nil
 }
 
+// Of implements [session.Store] in two round trips. It also takes those that are over off the provider's index.
+func (s *Store) Of(ctx context.Context, p session.Provider) ([]session.Session, error) {
+	keys := s.provided(session.Session{Provider: p})
+	switch {
+	case p.Issuer == "" || p.Session == "" && p.Subject == "":
+		return nil, fmt.Errorf("redissession: got a provider's issuer %.80q, subject %.80q and session %.80q, expected the issuer and one of the others", p.Issuer, p.Subject, p.Session)
+	case p.Session != "":
+		keys = keys[:1]
+	default:
+		keys = keys[1:]
+	}
+	a, err := s.repeat(ctx, s.look, ofScript, keys, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	if a.outcome != "listed" || len(a.found) != 1 {
+		return nil, a.odd()
+	}
+	found, ok := a.found[0].([]any)
+	if !ok || len(found)%2 != 0 {
+		return nil, a.odd()
+	}
+	var rows []session.Session
+	for i := 0; i < len(found); i += 2 {
+		id, owner, err := memberOf(found[i])
+		if err != nil {
+			return nil, err
+		}
+		row, err := decode(owner, id, found[i+1])
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, row)
+	}
+	return rows, nil
+}
+
+// provided are the keys of the indexes that a row of a provider's session stands in: by the provider's session, and by its
+// subject. Where there is none it is the owner's own index, since a script is given one key for each.
+func (s *Store) provided(row session.Session) []string {
+	keys := []string{s.key("I", row.Owner), s.key("I", row.Owner)}
+	if p := row.Provider; p.Session != "" {
+		keys[0] = s.key("P", auth.Owner{Issuer: p.Issuer, Subject: "s" + p.Session})
+	}
+	if p := row.Provider; p.Subject != "" {
+		keys[1] = s.key("P", auth.Owner{Issuer: p.Issuer, Subject: "u" + p.Subject})
+	}
+	return keys
+}
+
+// member is what an index of a provider has of a row: its id, and its owner, whom the row itself names by a hash.
+func member(row session.Session) string {
+	return fmt.Sprintf("%s %d %s%s", row.ID, len(row.Issuer), row.Issuer, row.Subject)
+}
+
+func memberOf(v any) (id string, owner auth.Owner, err error) {
+	text, _ := v.(string)
+	id, rest, _ := strings.Cut(text, " ")
+	length, names, ok := strings.Cut(rest, " ")
+	n, bad := strconv.Atoi(length)
+	if !ok || id == "" || bad != nil || n < 1 || n >= len(names) {
+		return "", owner, unreadable("an index of a provider has the member %.80q", text)
+	}
+	return id, auth.Owner{Issuer: names[:n], Subject: names[n:]}, nil
+}
+
 // Numbers implements [session.VersionStore] in one round trip.
-func (s *Store) Numbers(ctx context.Context, owner session.Owner) (session.Numbers, error) {
+func (s *Store) Numbers(ctx context.Context, owner auth.Owner) (session.Numbers, error) {
 	return s.numbers(ctx, owner, "read", "")
 }
 
 // Raise implements [session.VersionStore] in one round trip. When the client repeats it because an answer was
 // lost, the version may rise twice, which ends nothing more.
-func (s *Store) Raise(ctx context.Context, owner session.Owner, end bool, except string) (session.Numbers, error) {
+func (s *Store) Raise(ctx context.Context, owner auth.Owner, end bool, except string) (session.Numbers, error) {
 	how := "raise"
 	if end {
 		how = "end"
@@ -201,7 +279,7 @@ func (s *Store) Raise(ctx context.Context, owner session.Owner, end bool, except
 	return s.numbers(ctx, owner, how, except)
 }
 
-func (s *Store) numbers(ctx context.Context, owner session.Owner, how, except string) (n session.Numbers, err error) {
+func (s *Store) numbers(ctx context.Context, owner auth.Owner, how, except string) (n session.Numbers, err error) {
 	if err := check(owner); err != nil {
 		return n, err
 	}
@@ -282,12 +360,12 @@ func (s *Store) repeat(ctx context.Context, step func(context.Context, *redis.Sc
 	return answer{}, fmt.Errorf("%w: redissession: the owner's sessions changed %d times within one call", auth.StoreUnavailable, tries)
 }
 
-func (s *Store) key(kind string, o session.Owner) string {
-	return s.list.OwnerKey(kind, o.Issuer, o.Tenant, o.Subject)
+func (s *Store) key(kind string, o auth.Owner) string {
+	return s.list.OwnerKey(kind, o)
 }
 
 // check refuses what would be nobody's.
-func check(o session.Owner, ids ...string) error {
+func check(o auth.Owner, ids ...string) error {
 	if o.Issuer == "" || o.Subject == "" || slices.Contains(ids, "") {
 		return fmt.Errorf("redissession: got the owner %.80q of issuer %.80q and the ids %.300q, expected none to be empty", o.Subject, o.Issuer, ids)
 	}

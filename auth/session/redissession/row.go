@@ -38,6 +38,12 @@ const (
 	fMethods
 	fAuthTime
 	fClientID
+	fTerms
+	fAudience
+	fProvider
+	fRemember
+	fPlace
+	fNetwork
 	fields
 )
 
@@ -46,9 +52,19 @@ func encode(row session.Session) ([]any, error) {
 	if row.Version < 0 {
 		return nil, fmt.Errorf("redissession: got version %d, expected 0 or more", row.Version)
 	}
-	methods, err := json.Marshal(row.Methods)
+	methods, err := texted(row.Methods)
 	if err != nil {
 		return nil, err
+	}
+	terms, err := texted(row.Terms)
+	if err != nil {
+		return nil, err
+	}
+	provider := ""
+	if row.Provider != (session.Provider{}) {
+		if provider, err = texted(row.Provider); err != nil {
+			return nil, err
+		}
 	}
 	f := make([]any, fields)
 	for i := range f {
@@ -56,13 +72,15 @@ func encode(row session.Session) ([]any, error) {
 	}
 	f[fVersion], f[fIdle], f[fBinding], f[fKey] = row.Version, row.Idle.Milliseconds(), row.Binding, row.KeyID
 	f[fAddr], f[fAgent], f[fDevice] = addr(row.Client.Addr), row.Client.UserAgent, row.Device
-	f[fMethods], f[fAuthTime], f[fClientID] = string(methods), millis(row.AuthTime), row.ClientID
+	f[fMethods], f[fAuthTime], f[fClientID] = methods, millis(row.AuthTime), row.ClientID
+	f[fTerms], f[fAudience], f[fProvider], f[fRemember] = terms, row.Audience, provider, flag(row.Remember)
+	f[fPlace], f[fNetwork] = row.Place, session.Network(row.Client.Addr)
 	return f, nil
 }
 
 // decode reads a row of the owner as a script replied it. The scripts have looked at the numbers; nothing is
 // taken for granted all the same.
-func decode(owner session.Owner, id string, reply any) (row session.Session, err error) {
+func decode(owner auth.Owner, id string, reply any) (row session.Session, err error) {
 	f, err := texts(reply)
 	if err != nil {
 		return row, err
@@ -78,7 +96,7 @@ func decode(owner session.Owner, id string, reply any) (row session.Session, err
 		return n
 	}
 	moment := func(i int) time.Time {
-		if f[i] == "" && (i == fAuthTime || i == fGrace) {
+		if f[i] == "" && (i == fAuthTime || i == fGrace || i == fLate) {
 			return time.Time{}
 		}
 		return time.UnixMilli(number(i))
@@ -86,11 +104,11 @@ func decode(owner session.Owner, id string, reply any) (row session.Session, err
 	row = session.Session{
 		Owner: owner, ID: id, Version: number(fVersion),
 		Generation: number(fGeneration), From: number(fFrom), KeyID: f[fKey], Epoch: f[fEpoch],
-		GraceUntil: moment(fGrace), Late: number(fLate) == 1, Replaced: number(fReplaced) == 1,
+		GraceUntil: moment(fGrace), LateUntil: moment(fLate), Replaced: number(fReplaced) == 1,
 		Idle:    time.Duration(number(fIdle)) * time.Millisecond,
 		Created: moment(fCreated), Used: moment(fUsed), IdleUntil: moment(fIdleUntil), Until: moment(fUntil),
 		AuthTime: moment(fAuthTime), ClientID: f[fClientID],
-		Client: auth.Client{UserAgent: f[fAgent]}, Device: f[fDevice], Binding: f[fBinding],
+		Device: f[fDevice], Binding: f[fBinding], Audience: f[fAudience], Remember: number(fRemember) == 1, Place: f[fPlace],
 	}
 	if err != nil {
 		return session.Session{}, err
@@ -98,16 +116,37 @@ func decode(owner session.Owner, id string, reply any) (row session.Session, err
 	if bad := json.Unmarshal([]byte(f[fMethods]), &row.Methods); bad != nil {
 		return session.Session{}, unreadable("the methods of a row: %w", bad)
 	}
-	if f[fAddr] != "" {
-		var bad error
-		if row.Client.Addr, bad = netip.ParseAddr(f[fAddr]); bad != nil {
-			return session.Session{}, unreadable("the address of a row: %w", bad)
+	if bad := json.Unmarshal([]byte(f[fTerms]), &row.Terms); bad != nil {
+		return session.Session{}, unreadable("the terms of a row: %w", bad)
+	}
+	if f[fProvider] != "" {
+		if bad := json.Unmarshal([]byte(f[fProvider]), &row.Provider); bad != nil {
+			return session.Session{}, unreadable("the provider of a row: %w", bad)
 		}
+	}
+	if row.Client, err = clientOf(f[fAddr], f[fAgent]); err != nil {
+		return session.Session{}, err
 	}
 	if row.Generation < 1 || row.From < 1 || row.From > row.Generation {
 		return session.Session{}, unreadable("a row has generation %d from %d", row.Generation, row.From)
 	}
 	return row, nil
+}
+
+// texted is the one JSON text of a value: scripts compare it.
+func texted(v any) (string, error) {
+	text, err := json.Marshal(v)
+	return string(text), err
+}
+
+func clientOf(addr, agent string) (c auth.Client, err error) {
+	c.UserAgent = agent
+	if addr != "" {
+		if c.Addr, err = netip.ParseAddr(addr); err != nil {
+			return c, unreadable("the address of a row: %w", err)
+		}
+	}
+	return c, nil
 }
 
 func texts(reply any) ([]string, error) {

@@ -8,6 +8,8 @@ import "github.com/doorward/doorward/revocation/redisrev"
 //	                          the id that replaced it, for its ending alone. One that was ended, or ended by an old token,
 //	                          stands for a minute more, with an until of 0, so that the call, sent again, finds what it did
 //	{dw}:I:owner  sorted set  ids of the owner's sessions that are not replaced, by until; it lives until the last
+//	{dw}:P:hash   sorted set  id, issuer and subject of the sessions that came from a session, or a subject, of an identity
+//	                          provider, by until; it lives until the last. What it names may be over
 //	{dw}:V:owner  hash        version, ended_below, except; it lives for ever
 //
 // Keys of the list: see redisrev. Each script finds its keys from KEYS[4], its arguments from ARGV[3], and
@@ -18,8 +20,9 @@ import "github.com/doorward/doorward/revocation/redisrev"
 // guessed about a session.
 const rows = `
 local names = {'owner', 'version', 'generation', 'from', 'grace', 'late', 'replaced', 'idle', 'created', 'used', 'idle_until',
-	'until', 'epoch', 'by', 'did', 'binding', 'key', 'addr', 'agent', 'device', 'methods', 'auth_time', 'client_id'}
-local digits = {version = 19, generation = 16, from = 16, late = 1, replaced = 1, idle = 15, created = 15, used = 15, idle_until = 15,
+	'until', 'epoch', 'by', 'did', 'binding', 'key', 'addr', 'agent', 'device', 'methods', 'auth_time', 'client_id',
+	'terms', 'audience', 'provider', 'remember', 'place', 'network'}
+local digits = {version = 19, generation = 16, from = 16, replaced = 1, remember = 1, idle = 15, created = 15, used = 15, idle_until = 15,
 	['until'] = 15}
 
 -- integer demands one spelling, since less compares texts.
@@ -38,7 +41,7 @@ local function load(k)
 	end
 	for _, name in ipairs(names) do
 		local v, most = row[name], digits[name]
-		if not v or most and (#v > most or not integer(v)) or name == 'grace' and not string.find(v, '^%d*$') then
+		if not v or most and (#v > most or not integer(v)) or (name == 'grace' or name == 'late') and (#v > 15 or not string.find(v, '^%d*$')) then
 			error(redis.error_reply('DWFORMAT ' .. k .. ' has no readable ' .. name))
 		end
 	end
@@ -122,15 +125,16 @@ local function typed()
 end
 `
 
-// KEYS: index, the new row, then pairs. ARGV: call, epoch known, most, grace, absolute, id, id to replace or nothing, a row,
-// then ids. Rows are looked at only when there might be too many.
+// KEYS: index, the new row, two indexes of a provider or the index again, then pairs. ARGV: call, epoch known, most, grace,
+// absolute, id, id to replace or nothing, member of the provider's indexes, a row, then ids. Rows are looked at only when
+// there might be too many.
 var createScript = redisrev.NewScript(rows + `
 begin()
 if epoch ~= ARGV[4] then
 	return reply('other epoch')
 end
 local most, id, replaces = tonumber(ARGV[5]), ARGV[8], ARGV[9]
-local S, s = told(6, 10 + #names)
+local S, s = told(8, 11 + #names)
 local there = load(KEYS[5])
 if there and there.owner == owner and there.by == ARGV[3] and there.did == 'created' then
 	top()
@@ -141,8 +145,10 @@ end
 local old
 if replaces ~= '' then
 	old = load(S[replaces])
-	if not old or old.owner ~= owner or old.replaced ~= '0' or over(old) then
+	if not old or old.owner ~= owner or over(old) then
 		return reply('gone')
+	elseif old.replaced ~= '0' then
+		return reply('replaced')
 	end
 end
 local others, dead, ended = {}, {}, {}
@@ -169,6 +175,9 @@ end
 for _, other in ipairs(redis.call('ZRANGE', index, '-inf', ms(now), 'BYSCORE')) do
 	table.insert(dead, other)
 end
+for i = 6, 7 do
+	redis.call('ZRANGE', KEYS[i], 0, 0) -- fails before anything is written
+end
 if old then
 	replace(s[replaces])
 end
@@ -191,20 +200,26 @@ for _, other in ipairs(dead) do
 end
 local row = {}
 for i, name in ipairs(names) do
-	row[name] = ARGV[9 + i]
+	row[name] = ARGV[10 + i]
 end
 row.owner, row.epoch, row.by, row.did = owner, epoch, ARGV[3], 'created'
-row.generation, row.from, row.late, row.replaced = '1', '1', '0', '0'
+row.generation, row.from, row.replaced = '1', '1', '0'
 row.created, row.used, row['until'] = ms(now), ms(now), ms(now + ARGV[7])
 row.idle_until = ms(now + math.min(row.idle, ARGV[7]))
 save(KEYS[5], row)
 redis.call('ZADD', index, row['until'], id)
 redis.call('PEXPIREAT', index, redis.call('ZRANGE', index, -1, -1, 'WITHSCORES')[2])
+for i = 6, 7 do
+	if KEYS[i] ~= index then
+		redis.call('ZADD', KEYS[i], row['until'], ARGV[10])
+		redis.call('PEXPIREAT', KEYS[i], redis.call('ZRANGE', KEYS[i], -1, -1, 'WITHSCORES')[2])
+	end
+end
 return reply('created', dump(row), ended)
 `)
 
 // KEYS: index, row, mark. ARGV: call, epoch known, id, generation shown, ended below, except, grace, binding,
-// lenient, lend, strict, key, addr, agent, device. The table is that of session.Rotation.Judge, line by line.
+// lenient, lend, strict, key, addr, agent, device, place, network, audience, terms, strict about clients. The table is that of session.Rotation.Judge, line by line.
 var rotateScript = redisrev.NewScript(rows + `
 begin()
 if epoch ~= ARGV[4] then
@@ -219,12 +234,15 @@ if row.by == ARGV[3] then
 	if buried(row) then
 		publish(KEYS[6]) -- this sending has to wait for every node as well
 	end
-	return reply(row.did, dump(row))
+	return reply(row.did, dump(row), {row.addr, row.agent})
 end
+local former = {row.addr, row.agent}
 local p, c = tonumber(ARGV[6]), tonumber(row.generation)
 local lenient, lend, strict = ARGV[11] == '1', ARGV[12] == '1', ARGV[13] == '1'
 local function judge()
-	if over(row) then
+	if row.audience ~= ARGV[20] then
+		return 'elsewhere'
+	elseif over(row) then
 		return 'gone'
 	elseif row.replaced ~= '0' then
 		return 'replaced'
@@ -234,6 +252,10 @@ local function judge()
 		return 'gone'
 	elseif row.binding ~= '' and row.binding ~= ARGV[10] then
 		return 'unbound'
+	elseif ARGV[22] == '1' and (row.agent ~= ARGV[16] or row.network ~= ARGV[19] and row.network ~= '' and ARGV[19] ~= '') then
+		return 'moved'
+	elseif row.terms ~= ARGV[21] then
+		return 'other terms'
 	elseif p == c and lenient and now < (tonumber(row.grace) or 0) then
 		return 'kept'
 	elseif p == c then
@@ -242,42 +264,42 @@ local function judge()
 		return 'rolled back'
 	elseif p >= tonumber(row.from) and now < (tonumber(row.grace) or 0) then
 		return 'replayed'
-	elseif p == c - 1 and row.epoch ~= epoch then
+	elseif p == c - 1 and row.epoch ~= epoch and now - row.used <= 600000 then
 		return 'replayed'
-	elseif p == c - 1 and lenient and row.late == '0' then
+	elseif p == c - 1 and lenient and (row.late == '' or now < tonumber(row.late)) then
 		return 'late'
 	end
 	return 'reused'
 end
 local outcome = judge()
 if lend then
-	local lent = {rotated = 'lent', ['rolled back'] = 'lent', replayed = 'lent', kept = 'lent', reused = 'late'}
-	return reply(lent[outcome] or outcome, dump(row))
+	local lent = {rotated = 'lent', ['rolled back'] = 'lent', replayed = 'lent', kept = 'lent', reused = 'late', moved = 'late'}
+	return reply(lent[outcome] or outcome, dump(row), former)
 end
 if outcome == 'rotated' or outcome == 'rolled back' then
 	row.from, row.generation = row.generation, ms(p + 1)
-	row.epoch, row.late, row.grace = epoch, '0', ms(now + ARGV[9])
+	row.epoch, row.late, row.grace = epoch, '', ms(now + ARGV[9])
 	row.used, row.idle_until = ms(now), ms(math.min(now + row.idle, row['until']))
-	row.key, row.addr, row.agent, row.device = ARGV[14], ARGV[15], ARGV[16], ARGV[17]
-elseif outcome == 'late' then
-	row.late = '1'
-elseif outcome == 'gone' or outcome == 'reused' then
+	row.key, row.addr, row.agent, row.device, row.place, row.network = ARGV[14], ARGV[15], ARGV[16], ARGV[17], ARGV[18], ARGV[19]
+elseif outcome == 'late' and row.late == '' then
+	row.late = ms(now + 60000)
+elseif outcome == 'gone' or outcome == 'reused' or outcome == 'moved' then
 	typed()
 	publish(KEYS[6])
 	local was = dump(row)
-	if outcome == 'reused' then -- somebody has to be told, so the word must not be lost on the way
+	if outcome ~= 'gone' then -- somebody has to be told, so the word must not be lost on the way
 		bury(KEYS[5], row, ARGV[3], outcome)
 	else
 		redis.call('DEL', KEYS[5])
 	end
 	redis.call('ZREM', index, ARGV[5])
-	return reply(outcome, was)
+	return reply(outcome, was, former)
 else
-	return reply(outcome, dump(row))
+	return reply(outcome, dump(row), former)
 end
 row.by, row.did = ARGV[3], outcome
 save(KEYS[5], row)
-return reply(outcome, dump(row))
+return reply(outcome, dump(row), former)
 `)
 
 // KEYS: index, then pairs. ARGV: call, then ids.
@@ -369,6 +391,28 @@ end
 return reply('listed', found)
 `)
 
+// KEYS: an index of a provider, then pairs. ARGV: ids.
+var ofScript = redisrev.NewScript(rows + `
+local S = told(5, 3)
+local members, ids, found = redis.call('ZRANGE', index, 0, -1), {}, {}
+for i, member in ipairs(members) do
+	ids[i] = string.match(member, '^%S+')
+end
+if not known(ids, S) then
+	return reply('more', ids)
+end
+for i, member in ipairs(members) do
+	local row = load(S[ids[i]])
+	if not row or over(row) then
+		redis.call('ZREM', index, member)
+	elseif row.replaced == '0' then
+		table.insert(found, member)
+		table.insert(found, dump(row))
+	end
+end
+return reply('listed', found)
+`)
+
 // KEYS: numbers. ARGV: what to do, except.
 var numbersScript = redisrev.NewScript(`
 local n = redis.call('HMGET', KEYS[4], 'version', 'ended_below', 'except')
@@ -384,6 +428,11 @@ end
 if ARGV[3] ~= 'read' then
 	redis.call('HINCRBY', KEYS[4], 'version', 1)
 	n[1] = redis.call('HGET', KEYS[4], 'version')
+	local clock = string.format('%.0f', now)
+	if less(n[1], clock) then
+		redis.call('HSET', KEYS[4], 'version', clock)
+		n[1] = clock
+	end
 	if ARGV[3] == 'end' then
 		n[2], n[3] = n[1], ARGV[4]
 	end

@@ -27,7 +27,7 @@ func TestRoundTrips(t *testing.T) {
 		t.Fatal(err)
 	}
 	var pair *auth.Pair
-	ctx, owner := t.Context(), session.Owner{Issuer: issuer, Subject: "ann"}
+	ctx, owner := t.Context(), auth.Owner{Issuer: issuer, Subject: "ann"}
 	count := func(name string, want int, do func() error) {
 		t.Helper()
 		proxy.Requests()
@@ -39,7 +39,7 @@ func TestRoundTrips(t *testing.T) {
 		}
 	}
 	start := func() (err error) {
-		pair, err = k.sessions.Start(ctx, &auth.Principal{Subject: "ann", Version: 1}, auth.Client{})
+		pair, err = k.sessions.Start(ctx, session.Login{Principal: &auth.Principal{Subject: "ann", Version: 1}})
 		return err
 	}
 	refresh := func() (err error) {
@@ -90,7 +90,7 @@ func TestDump_STD_S12(t *testing.T) {
 	}
 	var secrets []string
 	from := auth.Client{Addr: netip.MustParseAddr("192.0.2.1"), UserAgent: "curl/8"}
-	pair, err := k.sessions.Start(t.Context(), &auth.Principal{Subject: "ann@example.com", Tenant: "acme-tenant", Version: 1, Methods: []string{"pwd"}}, from)
+	pair, err := k.sessions.Start(t.Context(), session.Login{Principal: &auth.Principal{Subject: "ann@example.com", Version: 1, Methods: []string{"pwd"}}, Client: from})
 	for range 3 {
 		if err != nil {
 			t.Fatal(err)
