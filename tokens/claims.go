@@ -2,7 +2,6 @@ package tokens
 
 import (
 	"errors"
-	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -206,93 +205,4 @@ func (c *Claims) principal() *auth.Principal {
 		*s = slices.Clip(free[start:])
 	}
 	return p
-}
-
-// Custom is the type of an application's own claims. Make it by [CustomClaims].
-type Custom struct {
-	name   string
-	decode func(jsontext.Value) (any, error)
-	encode func(any) (jsontext.Value, error)
-	takes  func(name string) bool // whether the type has a member of this name, in any letter case
-	shares bool                   // a copy of a value would share memory with it
-	err    error
-}
-
-// CustomClaims says that T, a struct, holds the application's own claims: its members stand beside the
-// registered ones in the token. They are read strictly at [Tokens.Verify]: a member of the wrong type
-// refuses the token; members that T does not name are ignored. auth.ClaimsFrom[T] gives them to a handler.
-// T may not name a registered claim, in any letter case, nor catch all names; [New] refuses such a T.
-//
-// A T with slices, maps or pointers is decoded anew for every request, so that requests share nothing; a
-// T of plain fields is decoded once per token.
-func CustomClaims[T any]() Custom {
-	t := reflect.TypeFor[T]()
-	c := Custom{
-		name:   t.String(),
-		shares: shares(t),
-		decode: func(object jsontext.Value) (any, error) {
-			var v T
-			if len(object) == 0 {
-				return v, nil
-			}
-			if err := json.Unmarshal(object, &v); err != nil {
-				return nil, fmt.Errorf("%w: claims of the application: %s", ErrMalformed, reason(err))
-			}
-			return v, nil
-		},
-		encode: func(v any) (jsontext.Value, error) {
-			t, ok := v.(T)
-			if !ok {
-				return nil, fmt.Errorf("tokens: Principal.Claims: got a %T, expected a %s", v, reflect.TypeFor[T]())
-			}
-			return json.Marshal(t)
-		},
-		takes: func(name string) bool {
-			var v T
-			// A T without the name refuses it as unknown.
-			err := json.Unmarshal([]byte(`{"`+name+`":null}`), &v, json.RejectUnknownMembers(true), json.MatchCaseInsensitiveNames(true))
-			return !errors.Is(err, json.ErrUnknownName)
-		},
-	}
-	if t.Kind() != reflect.Struct {
-		c.err = fmt.Errorf("tokens: CustomClaims: got %s, expected a struct", t)
-	}
-	return c
-}
-
-// check says whether the type takes one of the token's own names, or cannot be used at all.
-func (c Custom) check(names []string) error {
-	if c.err != nil || c.takes == nil {
-		return c.err
-	}
-	for _, name := range names {
-		if c.takes(name) {
-			return fmt.Errorf("tokens: CustomClaims: %s takes the name %q, or one that differs from it by letter case, - and _ only; it is the token's own", c.name, name)
-		}
-	}
-	return nil
-}
-
-// shares says whether a value of type t can reach memory that a copy of it reaches as well. Strings do,
-// but nobody can write to them; time.Time has a pointer that nobody can get at.
-func shares(t reflect.Type) bool {
-	switch t.Kind() {
-	case reflect.Struct:
-		if t == reflect.TypeFor[time.Time]() {
-			return false
-		}
-		for f := range t.Fields() {
-			if shares(f.Type) {
-				return true
-			}
-		}
-		return false
-	case reflect.Array:
-		return shares(t.Elem())
-	case reflect.Bool, reflect.String, reflect.Float32, reflect.Float64,
-		reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
-		reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
-		return false
-	}
-	return true
 }

@@ -60,13 +60,8 @@ func (t *Tokens) Issue(stamp Stamp, p *auth.Principal) (raw string, expires time
 	if !p.Expires.IsZero() {
 		w.Expires = min(w.Expires, p.Expires.Unix())
 	}
-	if p.Claims != nil {
-		if t.c.Claims.encode == nil {
-			return "", expires, fmt.Errorf("tokens: Issue: Principal.Claims: got a %T, expected none without Config.Claims", p.Claims)
-		}
-		if w.Rest, err = t.c.Claims.encode(p.Claims); err != nil {
-			return "", expires, err
-		}
+	if w.Rest, err = t.encodeClaims(p.Claims); err != nil {
+		return "", expires, err
 	}
 	raw, err = t.sign(t.c.Type, useAccess, w)
 	return raw, instant(w.Expires), err

@@ -88,6 +88,17 @@ func decode(object []byte, v any) error {
 	if len(object) == 0 || object[0] != '{' {
 		return fmt.Errorf("not a JSON object")
 	}
+	if err := shallow(object); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(object, v); err != nil {
+		return fmt.Errorf("not strict JSON: %s", reason(err))
+	}
+	return nil
+}
+
+// shallow refuses JSON that is nested deeper than maxDepth.
+func shallow(object []byte) error {
 	depth, inString := 0, false
 	for i := 0; i < len(object); i++ {
 		switch c := object[i]; {
@@ -103,9 +114,6 @@ func decode(object []byte, v any) error {
 		case c == '}' || c == ']':
 			depth--
 		}
-	}
-	if err := json.Unmarshal(object, v); err != nil {
-		return fmt.Errorf("not strict JSON: %s", reason(err))
 	}
 	return nil
 }
@@ -125,7 +133,7 @@ func members(object jsontext.Value, known, refused []string) error {
 		}
 		for _, k := range known {
 			if strings.EqualFold(name.String(), k) {
-				return fmt.Errorf("a member that differs from %q by letter case only", k)
+				return fmt.Errorf("the name %q, which is registered, in some letter case", k)
 			}
 		}
 		for _, k := range refused {

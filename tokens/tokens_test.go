@@ -271,7 +271,8 @@ func TestBadConfigurationIsRefused(t *testing.T) {
 		"claims that differ by case": {func(c *tokens.Config) { c.Claims = tokens.CustomClaims[struct{ Tenant, Plan string }]() }, `"tenant"`},
 		"a list for foreign tokens":  {func(c *tokens.Config) { c.AllowForeign, c.List = true, list }, "carries no epoch"},
 		"own tokens without a typ":   {func(c *tokens.Config) { c.AllowMissingType = true }, "AllowMissingType"},
-		"claims of no struct":        {func(c *tokens.Config) { c.Claims = tokens.CustomClaims[map[string]any]() }, "expected a struct"},
+		"claims of no struct":        {func(c *tokens.Config) { c.Claims = tokens.CustomClaims[[]string]() }, "expected a struct"},
+		"a map of numbers":           {func(c *tokens.Config) { c.Claims = tokens.CustomClaims[map[int]any]() }, "a map with string keys"},
 		"claims that catch all": {func(c *tokens.Config) {
 			c.Claims = tokens.CustomClaims[struct {
 				All map[string]any `json:",embed"`
