@@ -1,6 +1,9 @@
 package session
 
-import "github.com/doorward/doorward/revocation"
+import (
+	"github.com/doorward/doorward/internal/derive"
+	"github.com/doorward/doorward/revocation"
+)
 
 // Forget gives m another list, with another epoch: what a restart would do if memory outlived it.
 func (m *Memory) Forget() {
@@ -18,7 +21,7 @@ func (m *Memory) Rows() int {
 
 // Seal makes a refresh token of any fields, under the ring's key of this id.
 func (s *Sessions) Seal(keyID, tenant, subject, id string, generation int64) (string, error) {
-	keyID, key, err := s.keys.Derive(keyID, s.issuer, usage)
+	keyID, key, err := derive.Key(s.keys, keyID, s.issuer, derive.Refresh)
 	if err != nil {
 		return "", err
 	}
@@ -27,7 +30,7 @@ func (s *Sessions) Seal(keyID, tenant, subject, id string, generation int64) (st
 
 // SealBody puts any body under a good MAC.
 func (s *Sessions) SealBody(body []byte) string {
-	keyID, _, err := s.keys.Derive("", s.issuer, usage)
+	keyID, _, err := derive.Key(s.keys, "", s.issuer, derive.Refresh)
 	if err != nil {
 		panic(err)
 	}
@@ -36,7 +39,7 @@ func (s *Sessions) SealBody(body []byte) string {
 
 // SealText puts the MAC of the current key behind any text.
 func (s *Sessions) SealText(left string) string {
-	_, key, err := s.keys.Derive("", s.issuer, usage)
+	_, key, err := derive.Key(s.keys, "", s.issuer, derive.Refresh)
 	if err != nil {
 		panic(err)
 	}

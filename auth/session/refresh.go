@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/doorward/doorward/auth"
+	"github.com/doorward/doorward/internal/derive"
 )
 
 // lentLife is how long a lent access token works: long enough for the request that it was lent to.
@@ -94,7 +95,7 @@ func (s *Sessions) tellRefresh(ctx context.Context, r *Rotation, outcome Outcome
 func (s *Sessions) rotate(ctx context.Context, r *Rotation) (*auth.Pair, Outcome, error) {
 	var key []byte
 	var err error
-	if r.KeyID, key, err = s.keys.Derive("", s.issuer, usage); err != nil {
+	if r.KeyID, key, err = derive.Key(s.keys, "", s.issuer, derive.Refresh); err != nil {
 		return nil, "", err
 	}
 	for range maxTries {
@@ -185,7 +186,7 @@ func (s *Sessions) pair(at time.Time, r *Rotation, key []byte, res Result, sub S
 		return pair, nil
 	}
 	if row.KeyID != r.KeyID {
-		if _, key, err = s.keys.Derive(row.KeyID, s.issuer, usage); err != nil {
+		if _, key, err = derive.Key(s.keys, row.KeyID, s.issuer, derive.Refresh); err != nil {
 			return nil, fmt.Errorf("%w: the child's key is not one of this node's: %v", auth.TokenExpired, err)
 		}
 	}

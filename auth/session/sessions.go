@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/doorward/doorward/auth"
+	"github.com/doorward/doorward/internal/derive"
 	"github.com/doorward/doorward/revocation"
 	"github.com/doorward/doorward/tokens"
 )
@@ -79,7 +80,7 @@ func New(c Config) (*Sessions, error) {
 	if s.keys == nil {
 		s.keys = t.Keys
 	}
-	if _, _, err := s.keys.Derive("", s.issuer, usage); err != nil {
+	if _, _, err := derive.Key(s.keys, "", s.issuer, derive.Refresh); err != nil {
 		return nil, fmt.Errorf("session: Config.Keys: %w", err)
 	}
 	s.c.Life = s.c.Life.or(Life{7 * day, 30 * day})

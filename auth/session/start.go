@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/doorward/doorward/auth"
+	"github.com/doorward/doorward/internal/derive"
 )
 
 // What a row may hold of a login, so that it stays small.
@@ -109,7 +110,7 @@ func (s *Sessions) creation(ctx context.Context, p *auth.Principal, from auth.Cl
 // confirms the epoch that the tokens carry.
 func (s *Sessions) create(ctx context.Context, c *Creation) (*auth.Pair, []string, error) {
 	row := &c.Session
-	keyID, key, err := s.keys.Derive("", s.issuer, usage)
+	keyID, key, err := derive.Key(s.keys, "", s.issuer, derive.Refresh)
 	if err != nil {
 		return nil, nil, err
 	}
