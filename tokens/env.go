@@ -18,7 +18,7 @@ const (
 //	DOORWARD_SECRET_FILE       or the file it stands in, as Docker and Kubernetes mount it under /run/secrets
 //	DOORWARD_ISSUER            iss, for example https://api.example.com
 //	DOORWARD_AUDIENCE          aud, for example api
-//	DOORWARD_ACCESS_LIFETIME   as "15m" (the default), 1s to 24h
+//	DOORWARD_ACCESS_LIFETIME   as "15m" (the default), 30s to 24h
 //	DOORWARD_REFRESH_LIFETIME  as "720h" (the default: 30 days), longer than the access lifetime, at most 9600h
 //
 // Secrets stand one to a line: the first signs, the others are accepted, so that a secret is changed
@@ -38,7 +38,7 @@ func ConfigFromEnv() (c Config, refresh time.Duration, err error) {
 			wrong = append(wrong, fmt.Errorf("tokens: %s: %w", f.name, err))
 		}
 	}
-	if c.Lifetime, err = lifetime("DOORWARD_ACCESS_LIFETIME", defaultLifetime, time.Second, maxUnlisted); err != nil {
+	if c.Lifetime, err = lifetime("DOORWARD_ACCESS_LIFETIME", defaultLifetime, minLifetime, maxUnlisted); err != nil {
 		wrong = append(wrong, err)
 	}
 	if refresh, err = lifetime("DOORWARD_REFRESH_LIFETIME", defaultRefresh, c.Lifetime+time.Second, maxRefresh); err != nil {

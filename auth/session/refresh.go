@@ -172,10 +172,12 @@ func (s *Sessions) pair(at time.Time, r *Rotation, key []byte, res Result, sub S
 		return nil, fmt.Errorf("%w: the session is over", auth.TokenRevoked)
 	}
 	p := s.principal(row, sub)
+	life := s.lifetime
 	if res.Outcome == Lent {
-		if end := at.Add(lentLife); end.Before(p.Expires) {
-			p.Expires = end
-		}
+		life = min(life, lentLife)
+	}
+	if end := at.Add(life); end.Before(p.Expires) { // no longer than either
+		p.Expires = end
 	}
 	pair := &auth.Pair{Session: row.ID}
 	var err error
