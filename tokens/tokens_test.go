@@ -8,8 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -632,81 +630,6 @@ func TestDecodeUnverifiedRefuses(t *testing.T) {
 	if u, err := tokens.DecodeUnverified(forgeWith([]byte("x"), goodHeader, claimsWith())); err != nil || u.Subject != "ann" {
 		t.Errorf("a forged token is to be read, by its name: got %v", err)
 	}
-}
-
-func TestConfigFromEnv(t *testing.T) {
-	const secret = "J4Y1zHcB6mQp0x9vWk3nT8sLr2dGfUeA"
-	file := filepath.Join(t.TempDir(), "secret")
-	if err := os.WriteFile(file, []byte(secret+"\nanother-old-secret-of-32-bytes-or-more\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	good := map[string]string{"DOORWARD_SECRET": secret, "DOORWARD_ISSUER": issuer, "DOORWARD_AUDIENCE": audience}
-	with := func(changes ...string) map[string]string {
-		m := map[string]string{}
-		for k, v := range good {
-			m[k] = v
-		}
-		for i := 0; i < len(changes); i += 2 {
-			m["DOORWARD_"+changes[i]] = changes[i+1]
-		}
-		return m
-	}
-	for _, c := range []struct {
-		name string
-		env  map[string]string
-		says string
-	}{
-		{"good", good, ""},
-		{"a file", with("SECRET", "", "SECRET_FILE", file), ""},
-		{"lifetimes", with("ACCESS_LIFETIME", "5m", "REFRESH_LIFETIME", "48h"), ""},
-		{"nothing at all", nil, "DOORWARD_SECRET_FILE, expected a secret"},
-		{"a short secret", with("SECRET", "changeme"), "DOORWARD_SECRET"},
-		{"both", with("SECRET_FILE", file), "got both"},
-		{"no such file", with("SECRET", "", "SECRET_FILE", file+"x"), "DOORWARD_SECRET_FILE"},
-		{"no issuer", with("ISSUER", ""), "DOORWARD_ISSUER: got an empty"},
-		{"no audience", with("AUDIENCE", ""), "DOORWARD_AUDIENCE: got an empty"},
-		{"a life in words", with("ACCESS_LIFETIME", "soon"), `DOORWARD_ACCESS_LIFETIME: got "soon", expected a duration from 30s to 24h`},
-		{"a life without a unit", with("ACCESS_LIFETIME", "900"), "DOORWARD_ACCESS_LIFETIME"},
-		{"a negative life", with("ACCESS_LIFETIME", "-5m"), "DOORWARD_ACCESS_LIFETIME"},
-		{"refresh shorter than access", with("ACCESS_LIFETIME", "1h", "REFRESH_LIFETIME", "30m"), "DOORWARD_REFRESH_LIFETIME"},
-		{"refresh over 400 days", with("REFRESH_LIFETIME", "9601h"), "DOORWARD_REFRESH_LIFETIME"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			for _, name := range []string{"SECRET", "SECRET_FILE", "ISSUER", "AUDIENCE", "ACCESS_LIFETIME", "REFRESH_LIFETIME"} {
-				t.Setenv("DOORWARD_"+name, c.env["DOORWARD_"+name])
-			}
-			cfg, refresh, err := tokens.ConfigFromEnv()
-			if c.says != "" {
-				if err == nil || !strings.Contains(err.Error(), c.says) || cfg.Keys != nil {
-					t.Errorf("got %v, expected an error with %q", err, c.says)
-				}
-				if err != nil && strings.Contains(err.Error(), "changeme") {
-					t.Errorf("the error quotes the secret: %v", err)
-				}
-				return
-			}
-			if err != nil || refresh <= cfg.Lifetime {
-				t.Fatalf("got %s, %v", refresh, err)
-			}
-			tok, err := tokens.New(cfg)
-			if err != nil {
-				t.Fatal(err)
-			}
-			accepted(t, tok, issue(t, tok, auth.Principal{Subject: "ann"}))
-		})
-	}
-	t.Run("everything wrong is told at once", func(t *testing.T) {
-		for _, name := range []string{"SECRET", "SECRET_FILE", "ISSUER", "AUDIENCE", "REFRESH_LIFETIME"} {
-			t.Setenv("DOORWARD_"+name, "")
-		}
-		t.Setenv("DOORWARD_ACCESS_LIFETIME", "x")
-		_, _, err := tokens.ConfigFromEnv()
-		for _, name := range []string{"DOORWARD_SECRET", "DOORWARD_ISSUER", "DOORWARD_AUDIENCE", "DOORWARD_ACCESS_LIFETIME"} {
-			if err == nil || !strings.Contains(err.Error(), name) {
-				t.Errorf("%s is not in %v", name, err)
-			}
-		}
-	})
 }
 
 // ATK-I05, STD-V07: neither a key, nor a keyring, nor a configuration that holds one, shows a secret.
