@@ -25,32 +25,33 @@ const anything = "anything"
 // package. Database drivers stand in no row but example's: a user who brings none links none.
 var mayImport = map[string][]string{
 	"auth":                      {},
-	"auth/session":              {"auth", "tokens", "revocation", "github.com/mileusna/useragent"},
+	"auth/session":              {"auth", "tokens", "revocation", "internal/derive", "github.com/mileusna/useragent"},
 	"auth/session/redissession": {"auth", "auth/session", "revocation", "revocation/redisrev", "github.com/redis/go-redis/v9"},
 	"auth/sessionhttp":          {"auth", "auth/session", "cookies", "middleware", "github.com/go-json-experiment/json"},
 	"auth/storetest":            {"auth", "auth/session", "auth/apikey", "auth/onetime", "auth/totp"},
 	"auth/apikey":               {"auth"},
 	"auth/apikey/redisapikey":   {"auth", "auth/apikey", "internal/redisguard", "github.com/redis/go-redis/v9"},
-	"auth/onetime":              {"auth", "middleware", "tokens"},
+	"auth/onetime":              {"auth", "middleware", "tokens", "internal/derive"},
 	"auth/onetime/redisonetime": {"auth", "auth/onetime", "internal/redisguard", "github.com/redis/go-redis/v9"},
-	"auth/password":             {"auth", "golang.org/x/crypto", "golang.org/x/text"},
+	"auth/password":             {"auth", "internal/derive", "golang.org/x/crypto", "golang.org/x/text"},
 	"auth/totp":                 {"auth", "github.com/pquerna/otp", "github.com/boombuler/barcode"},
 	"auth/totp/redistotp":       {"auth", "internal/redisguard", "github.com/redis/go-redis/v9"},
 	"auth/password/policy":      {"auth", "auth/password", "github.com/ccojocar/zxcvbn-go", "golang.org/x/text"},
-	"auth/seal":                 {"golang.org/x/crypto"},
-	"cookies":                   {"auth"},
-	"tokens":                    {"auth", "github.com/golang-jwt/jwt/v5", "github.com/go-json-experiment/json", "github.com/maypok86/otter/v2"},
+	"auth/seal":                 {"internal/derive", "golang.org/x/crypto"},
+	"cookies":                   {"auth", "internal/derive"},
+	"tokens":                    {"auth", "internal/derive", "github.com/golang-jwt/jwt/v5", "github.com/go-json-experiment/json", "github.com/maypok86/otter/v2"},
 	"revocation":                {"auth"},
 	"revocation/redisrev":       {"auth", "revocation", "internal/redisguard", "github.com/redis/go-redis/v9"},
 	"ratelimit":                 {"auth"},
 	"ratelimit/redislimit":      {"auth", "ratelimit", "internal/redisguard", "github.com/redis/go-redis/v9"},
+	"internal/derive":           {}, // each use of a secret, in one place; internal, so that no application asks for one
 	"internal/redisguard":       {"github.com/redis/go-redis/v9"},
-	"middleware":                {"auth", "cookies", "ratelimit", "github.com/go-json-experiment/json", "golang.org/x/text"},
+	"middleware":                {"auth", "cookies", "ratelimit", "internal/derive", "github.com/go-json-experiment/json", "golang.org/x/text"},
 	"example":                   {anything},
 }
 
 // smallProgram is all of ours that a program with one guarded route links.
-var smallProgram = []string{"auth", "tokens", "middleware", "cookies", "ratelimit"}
+var smallProgram = []string{"auth", "tokens", "middleware", "cookies", "ratelimit", "internal/derive"}
 
 // TestImports holds every package to its row. A package under internal without one serves tests: it may
 // import what those need, and is imported by nothing else.
@@ -99,7 +100,8 @@ func TestImports(t *testing.T) {
 	}
 }
 
-// TestSmallProgramLinksLittle holds what every user links to the five packages that the README names.
+// TestSmallProgramLinksLittle holds what every user links to the five packages that the README names, and the list of
+// uses of a secret that they share.
 func TestSmallProgramLinksLittle(t *testing.T) {
 	linksLittle(t, "./middleware", "./tokens")
 }

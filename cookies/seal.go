@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/doorward/doorward/auth"
+	"github.com/doorward/doorward/internal/derive"
 )
 
 // A Seal encrypts a cookie's value with AES-256-GCM, so that whoever sees the cookie, in a browser's tools
@@ -28,6 +29,8 @@ type Seal struct {
 // Derive returns a key for a salt and a purpose, and the id of the key that it was made from. The id ""
 // asks for the current key, and any other for that key or an error, so that with a key everything
 // sealed by it is gone. It must be safe for concurrent use.
+//
+// It is asked for the purpose "doorward/cookie", but for the keyrings of the kit, whose Derive is for applications.
 type KeySource interface {
 	Derive(id, salt, purpose string) (usedID string, key []byte, err error)
 }
@@ -68,7 +71,7 @@ func (s *Seal) unseal(name, sealed string) (string, error) {
 }
 
 func (s *Seal) aead(id string) (usedID string, _ cipher.AEAD, err error) {
-	usedID, key, err := s.Keys.Derive(id, s.Issuer, "cookie")
+	usedID, key, err := derive.Key(s.Keys, id, s.Issuer, derive.Cookie)
 	if err != nil {
 		return "", nil, err
 	}

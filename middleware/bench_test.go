@@ -22,7 +22,7 @@ func BenchmarkRequireAuth(b *testing.B) {
 
 // warmCSRF has its key at hand, as *tokens.Keyring has.
 func warmCSRF(b *testing.B) *middleware.CSRF {
-	_, key, err := keys.Derive("", own, "csrf")
+	_, key, err := keys.Derive("", own, "doorward/csrf")
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/doorward/doorward/auth"
+	"github.com/doorward/doorward/internal/derive"
 )
 
 // csrfHeader carries the token in both directions. No form of another site can set it.
@@ -30,6 +31,8 @@ const (
 // id names the secret, "" the current one; usedID is the name of the one that was taken. An unknown or
 // removed id is an error. The key has 32 bytes and is the same for the same id, salt and purpose in every
 // process. It is called on every checked request.
+//
+// It is asked for a purpose that begins with "doorward/", but for the keyrings of the kit, whose Derive is for applications.
 type KeySource interface {
 	Derive(id, salt, purpose string) (usedID string, key []byte, err error)
 }
@@ -176,19 +179,19 @@ func (c *CSRF) ready() bool { return c != nil && c.keys != nil && len(c.origins)
 
 // derive asks for the key of an id, "" for the current one.
 func (c *CSRF) derive(id string) (usedID string, key []byte, err error) {
-	return deriveKey(c.keys, id, c.origins[0], "csrf")
+	return deriveKey(c.keys, id, c.origins[0], derive.CSRF)
 }
 
 // deriveKey asks for a key, and refuses one that a MAC or an id that a text of ours cannot be made of.
-func deriveKey(keys KeySource, id, salt, purpose string) (usedID string, key []byte, err error) {
-	usedID, key, err = keys.Derive(id, salt, purpose)
+func deriveKey(keys KeySource, id, salt string, use derive.Use) (usedID string, key []byte, err error) {
+	usedID, key, err = derive.Key(keys, id, salt, use)
 	switch {
 	case err != nil:
-		return "", nil, fmt.Errorf("middleware: the %s key: %w", purpose, err)
+		return "", nil, fmt.Errorf("middleware: the %s key: %w", use, err)
 	case len(key) != sha256.Size:
-		return "", nil, fmt.Errorf("middleware: the %s key: got %d bytes, expected %d", purpose, len(key), sha256.Size)
+		return "", nil, fmt.Errorf("middleware: the %s key: got %d bytes, expected %d", use, len(key), sha256.Size)
 	case !isKeyID(usedID) || id != "" && id != usedID:
-		return "", nil, fmt.Errorf("middleware: the %s key: got id %q, which cannot stand in a token", purpose, usedID)
+		return "", nil, fmt.Errorf("middleware: the %s key: got id %q, which cannot stand in a token", use, usedID)
 	}
 	return usedID, key, nil
 }

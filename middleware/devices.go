@@ -11,9 +11,11 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/doorward/doorward/auth"
 	"github.com/doorward/doorward/cookies"
+	"github.com/doorward/doorward/internal/derive"
 )
 
 const (
@@ -26,11 +28,14 @@ const (
 // no one and lets nobody in. Build it with [NewDevices]; it does not change afterwards.
 type Devices struct {
 	keys   KeySource
+	issuer string
 	cookie cookies.Policy
 	since  func(ctx context.Context, tenant, account string) (time.Time, error)
 }
 
-// NewDevices takes the secret, and how the cookie is set; its Name is "device" when empty. The cookie lasts 180
+// NewDevices takes the secret, the issuer whose accounts log in, as the tokens have it, and how the cookie is set; its
+// Name is "device" when empty. The key depends on the issuer. So a device that staging knows is unknown in production
+// although both may have one secret, and so is that of a person of the same name in another pool of users. The cookie lasts 180
 // days from the last login with it. It names the account that logged in last from this browser, by a MAC that
 // only shows whether a name is the right one.
 //
@@ -39,10 +44,13 @@ type Devices struct {
 // a valid cookie names, so the answer takes no time that would tell of others. An error is an outage, and
 // the login 503. The account comes as it was typed, or as [LoginLimit].Account returned it.
 //
-// A nil argument, a policy that contradicts itself and a key that cannot be had are errors.
-func NewDevices(keys KeySource, cookie cookies.Policy, since func(ctx context.Context, tenant, account string) (time.Time, error)) (*Devices, error) {
+// A nil argument, an empty issuer, a policy that contradicts itself and a key that cannot be had are errors.
+func NewDevices(keys KeySource, issuer string, cookie cookies.Policy, since func(ctx context.Context, tenant, account string) (time.Time, error)) (*Devices, error) {
 	if keys == nil || since == nil {
 		return nil, errors.New("middleware: NewDevices needs a KeySource and a function that knows of resets: got nil")
+	}
+	if issuer == "" || !utf8.ValidString(issuer) || strings.TrimSpace(issuer) != issuer || len(issuer) > 512 {
+		return nil, fmt.Errorf("middleware: NewDevices: got the issuer %.80q, expected that of the tokens: valid UTF-8 without surrounding spaces, 1 to 512 bytes", issuer)
 	}
 	if cookie.Name == "" {
 		cookie.Name = "device"
@@ -52,7 +60,7 @@ func NewDevices(keys KeySource, cookie cookies.Policy, since func(ctx context.Co
 	if _, err := strict.Get(&http.Request{}); auth.CodeOf(err) != auth.CredentialsMissing {
 		return nil, fmt.Errorf("middleware: the cookie of devices: %w", err)
 	}
-	d := &Devices{keys, cookie, since}
+	d := &Devices{keys, issuer, cookie, since}
 	if _, _, err := d.derive(""); err != nil {
 		return nil, err
 	}
@@ -65,7 +73,7 @@ func (d Devices) Format(s fmt.State, _ rune) { _, _ = fmt.Fprintf(s, "Devices[%q
 func (d *Devices) ready() bool { return d != nil && d.keys != nil && d.since != nil }
 
 func (d *Devices) derive(id string) (usedID string, key []byte, err error) {
-	return deriveKey(d.keys, id, d.cookie.Name, "device")
+	return deriveKey(d.keys, id, d.issuer, derive.Device)
 }
 
 // known returns the id of the device that r comes from, "" when it is none of this account. The cookie is the

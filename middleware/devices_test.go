@@ -136,22 +136,25 @@ func forge(c *http.Cookie, i int, change func(string) string) {
 func TestNewDevices(t *testing.T) {
 	for name, c := range map[string]struct {
 		keys   middleware.KeySource
+		issuer string
 		cookie cookies.Policy
 		since  func(context.Context, string, string) (time.Time, error)
 	}{
-		"no keys":         {nil, cookies.Policy{}, never},
-		"no since":        {keys, cookies.Policy{}, nil},
-		"no current key":  {secrets{}, cookies.Policy{}, never},
-		"a bad cookie":    {keys, cookies.Policy{SameSite: http.SameSiteNoneMode}, never},
-		"a bad name":      {keys, cookies.Policy{Name: "a b"}, never},
-		"a bad key":       {derive(func(string, string, string) (string, []byte, error) { return "k", []byte("short"), nil }), cookies.Policy{}, never},
-		"a bad id of key": {derive(func(string, string, string) (string, []byte, error) { return "a b", make([]byte, 32), nil }), cookies.Policy{}, never},
+		"no keys":         {nil, own, cookies.Policy{}, never},
+		"no issuer":       {keys, "", cookies.Policy{}, never},
+		"a bad issuer":    {keys, " x", cookies.Policy{}, never},
+		"no since":        {keys, own, cookies.Policy{}, nil},
+		"no current key":  {secrets{}, own, cookies.Policy{}, never},
+		"a bad cookie":    {keys, own, cookies.Policy{SameSite: http.SameSiteNoneMode}, never},
+		"a bad name":      {keys, own, cookies.Policy{Name: "a b"}, never},
+		"a bad key":       {derive(func(string, string, string) (string, []byte, error) { return "k", []byte("short"), nil }), own, cookies.Policy{}, never},
+		"a bad id of key": {derive(func(string, string, string) (string, []byte, error) { return "a b", make([]byte, 32), nil }), own, cookies.Policy{}, never},
 	} {
-		if _, err := middleware.NewDevices(c.keys, c.cookie, c.since); err == nil {
+		if _, err := middleware.NewDevices(c.keys, c.issuer, c.cookie, c.since); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}
-	d, err := middleware.NewDevices(keys, cookies.Policy{InsecureLoopback: true}, never)
+	d, err := middleware.NewDevices(keys, own, cookies.Policy{InsecureLoopback: true}, never)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,7 +172,7 @@ func TestNewDevices(t *testing.T) {
 func TestDeviceResetUnknown(t *testing.T) {
 	captureLog(t)
 	fail := false
-	d, err := middleware.NewDevices(keys, cookies.Policy{}, func(_ context.Context, tenant, account string) (time.Time, error) {
+	d, err := middleware.NewDevices(keys, own, cookies.Policy{}, func(_ context.Context, tenant, account string) (time.Time, error) {
 		if tenant != "" || account != "ann" {
 			t.Errorf("asked for %q %q", tenant, account)
 		}

@@ -57,7 +57,7 @@ func ExampleRateLimitLogin() {
 	limiter := ratelimit.NewMemory(0)
 	mux := http.NewServeMux()
 
-	devices, err := middleware.NewDevices(keys, cookies.Policy{}, users.lastReset)
+	devices, err := middleware.NewDevices(keys, "https://app.example.com", cookies.Policy{}, users.lastReset)
 	if err != nil {
 		log.Fatal(err)
 	}

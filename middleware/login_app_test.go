@@ -36,7 +36,7 @@ var users = map[string]string{"ann": "right", "bob": "secret", "ánn": "mine"}
 func newLogin(t testing.TB, change func(*login)) *login {
 	t.Helper()
 	a := &login{events: map[string]int{}, resets: map[string]time.Time{}, fails: map[string]int{}}
-	devices, err := middleware.NewDevices(keys, cookies.Policy{}, func(_ context.Context, _, account string) (time.Time, error) {
+	devices, err := middleware.NewDevices(keys, own, cookies.Policy{}, func(_ context.Context, _, account string) (time.Time, error) {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		return a.resets[account], nil

@@ -10,11 +10,12 @@ import (
 	"sync/atomic"
 )
 
-// reserved are the labels that tokens derive keys by, and the one of [root.keyID]. [Keyring.Derive]
-// refuses them, so that nobody gets hold of a key that signs tokens.
-var reserved = []string{useAccess, useOneTime, labelKeyID}
-
-const labelKeyID = "kid"
+// Labels that no use of the kit has: the one of [root.keyID], and what stands before each purpose of an application, so
+// that nobody gets hold of a key that signs tokens, of any kind.
+const (
+	labelKeyID  = "kid"
+	application = "app/"
+)
 
 // derivedLen is the length of every derived key: that of HMAC-SHA-256's output (RFC 7518 section 3.2).
 const derivedLen = 32
@@ -65,9 +66,9 @@ func (r *root) keyID() (string, error) {
 	return b64.EncodeToString(b), err
 }
 
-// derived is what [Keyring.Derive] hands out: a copy, because the memo is shared by all callers.
-func (r *root) derived(salt, purpose string) ([]byte, error) {
-	k, err := r.derive(salt, purpose)
+// derived is what leaves the package: a copy, because the memo is shared by all callers.
+func (r *root) derived(salt, use string) ([]byte, error) {
+	k, err := r.derive(salt, use)
 	if err != nil {
 		return nil, err
 	}

@@ -17,7 +17,9 @@ import (
 // own: iss, aud, a random jti, iat and exp counted from the stamp, ep from the stamp. A ClientID of "" becomes
 // the audience: a first-party application is its own client (RFC 9068 section 2.2 demands the claim). In a service
 // token it becomes the subject, as there the client speaks for itself; a service has no session.
-// p.Expires may shorten the life, never lengthen it.
+//
+// p.Expires shortens the life. One beyond Config.Lifetime is an error, not cut: who asks for an hour and is given 15
+// minutes should hear of it. A caller who means "no longer than either" takes the earlier of the two itself.
 //
 // The token is a secret; so is nothing else that is returned. Errors mean that p or the configuration
 // cannot make a token: they are the caller's mistake and carry no code.
@@ -58,7 +60,10 @@ func (t *Tokens) Issue(stamp Stamp, p *auth.Principal) (raw string, expires time
 		w.ClientID = t.c.Audience
 	}
 	if !p.Expires.IsZero() {
-		w.Expires = min(w.Expires, p.Expires.Unix())
+		if p.Expires.Unix() > w.Expires {
+			return "", expires, fmt.Errorf("tokens: Issue: Principal.Expires: got %s after the stamp, expected at most Config.Lifetime, %s", p.Expires.Sub(stamp.at), t.c.Lifetime)
+		}
+		w.Expires = p.Expires.Unix()
 	}
 	if w.Rest, err = t.encodeClaims(p.Claims); err != nil {
 		return "", expires, err

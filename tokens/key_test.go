@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/doorward/doorward/auth"
+	"github.com/doorward/doorward/internal/derive"
 	"github.com/doorward/doorward/tokens"
 )
 
@@ -306,7 +307,10 @@ func TestFromSecretDerives(t *testing.T) {
 	if want := b64(string(hkdf("", "doorward kid")[:6])); k.ID() != want {
 		t.Errorf("got the id %q, expected %q", k.ID(), want)
 	}
-	if _, key, err := tokens.NewKeyring(k).Derive("", issuer, "csrf"); err != nil || !bytes.Equal(key, hkdf(issuer, "doorward csrf")) {
+	if _, key, err := tokens.NewKeyring(k).Derive("", issuer, "csrf"); err != nil || !bytes.Equal(key, hkdf(issuer, "doorward app/csrf")) {
+		t.Errorf("the application's key is not HKDF-SHA-256(secret, issuer, \"doorward app/csrf\"): %v", err)
+	}
+	if _, key, err := derive.Key(tokens.NewKeyring(k), "", issuer, derive.CSRF); err != nil || !bytes.Equal(key, hkdf(issuer, "doorward csrf")) {
 		t.Errorf("the csrf key is not HKDF-SHA-256(secret, issuer, \"doorward csrf\"): %v", err)
 	}
 	if other := tokens.FromSecret(append(bytes.Clone(rootSecret), '!')); other.ID() == k.ID() {

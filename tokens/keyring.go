@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/doorward/doorward/auth"
+	"github.com/doorward/doorward/internal/derive"
 )
 
 // errUnknownKey refuses a token whose kid names no key of the ring.
@@ -18,6 +19,9 @@ var errUnknownKey = fmt.Errorf("%w: unknown key id", auth.TokenInvalid)
 
 // A Keyring holds one key that signs and any number of keys that are accepted. It is safe for concurrent
 // use, and masked however it is printed.
+//
+// Where an EC or RSA key signs, add a key of [FromSecret] behind it, for all that the kit derives keys for: refresh
+// tokens, CSRF tokens, sealed cookies. It is accepted for tokens too, so that one may change from a secret to keys.
 //
 // It is also a [net/http.Handler]: the public JWKS, for other services to verify with (RFC 7517 section 5).
 type Keyring struct {
@@ -27,10 +31,11 @@ type Keyring struct {
 
 // A ring is one state of a keyring and never changes: a reader sees the old keys or the new, no mixture.
 type ring struct {
-	sign *key // nil: verifies only
-	keys []*key
-	byID map[string]*key
-	err  error // why it is unusable; the rest is then empty
+	sign    *key // nil: verifies only
+	derives *key // the first of FromSecret; nil: none
+	keys    []*key
+	byID    map[string]*key
+	err     error // why it is unusable; the rest is then empty
 	remoteState
 }
 
@@ -92,19 +97,37 @@ func ringOf(keys []Key) (*ring, error) {
 		}
 		r.byID[k.k.id] = k.k
 		r.keys = append(r.keys, k.k)
+		if r.derives == nil && k.k.root != nil {
+			r.derives = k.k
+		}
 	}
 	return r, nil
 }
 
-// Derive returns a 32-byte key for another use than tokens, and the id of the root it comes from:
-// HKDF-SHA-256 (RFC 5869) of the secret given to [FromSecret], with the salt, which is the issuer or the
-// public origin, and the purpose as label. An empty id means the signing key; to check what an earlier
-// key made, pass the id that was returned then.
+// Derive returns a 32-byte key for a purpose of the application, and the id of the root it comes from:
+// HKDF-SHA-256 (RFC 5869) of a secret given to [FromSecret], with the salt, which is the issuer or the
+// public origin, and "doorward app/" and the purpose as label. The keys of the kit itself have other labels: whatever
+// the purpose says, it makes none of them.
+//
+// An empty id means the first key of FromSecret in the ring, which is the signing key if that is one; to check what an
+// earlier key made, pass the id that was returned then.
 //
 // It is cheap enough to call for every request. The slice is the caller's own. An unknown id, such as
-// that of a removed key, and a key outside its window have the code [auth.TokenInvalid]. Other kinds of
-// keys, an empty salt or purpose, and the purposes of tokens themselves are refused.
+// that of a removed key or of one that is not FromSecret's, and a key outside its window have the code
+// [auth.TokenInvalid]. A ring without a key of FromSecret, an empty salt and an empty purpose are refused.
 func (k *Keyring) Derive(id, salt, purpose string) (usedID string, key []byte, err error) {
+	if purpose == "" {
+		return "", nil, errors.New("tokens: Derive: got an empty purpose, expected the name of what the key is for")
+	}
+	return k.derive(id, salt, application+purpose)
+}
+
+// DeriveFor is [Keyring.Derive] for the packages of the kit. An application cannot name a use.
+func (k *Keyring) DeriveFor(id, salt string, use derive.Use) (usedID string, key []byte, err error) {
+	return k.derive(id, salt, use.String())
+}
+
+func (k *Keyring) derive(id, salt, use string) (usedID string, key []byte, err error) {
 	if err := k.err(); err != nil {
 		return "", nil, err
 	}
@@ -113,24 +136,22 @@ func (k *Keyring) Derive(id, salt, purpose string) (usedID string, key []byte, e
 		return "", nil, errors.New("tokens: Derive: the keys of this ring are another service's; use a ring of FromSecret")
 	case salt == "":
 		return "", nil, errors.New("tokens: Derive: got an empty salt, expected the issuer or the public origin")
-	case purpose == "" || slices.Contains(reserved, purpose):
-		return "", nil, fmt.Errorf("tokens: Derive: got the purpose %q, expected one that tokens do not use", purpose)
 	}
 	r := k.state.Load()
-	use := r.sign
+	from := r.derives
 	if id != "" {
-		if use = r.byID[id]; use == nil {
-			return "", nil, errUnknownKey
+		if from = r.byID[id]; from == nil || from.root == nil {
+			return "", nil, errUnknownKey // the id is often a client's word
 		}
 	}
-	if use.root == nil {
-		return "", nil, fmt.Errorf("tokens: Derive: key %q (%s) has no keys to derive; make the ring from FromSecret", use.id, use.alg)
+	if from == nil {
+		return "", nil, fmt.Errorf("tokens: Derive: got a ring that signs with key %q (%s) and has no secret to derive keys from; add a key of FromSecret to it", r.sign.id, r.sign.alg)
 	}
-	if use.windowed() && !use.validAt(time.Now()) {
-		return "", nil, fmt.Errorf("%w: key %q is outside its window", auth.TokenInvalid, use.id)
+	if from.windowed() && !from.validAt(time.Now()) {
+		return "", nil, fmt.Errorf("%w: key %q is outside its window", auth.TokenInvalid, from.id)
 	}
-	key, err = use.root.derived(salt, purpose)
-	return use.id, key, err
+	key, err = from.root.derived(salt, use)
+	return from.id, key, err
 }
 
 // Format masks the ring under every verb of package fmt.

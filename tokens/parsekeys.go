@@ -76,12 +76,7 @@ func thumbprinted(alg string, material any) Key {
 //
 // An error never shows what the file holds.
 func LoadKeys(path string, algs ...string) ([]Key, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("tokens: LoadKeys: %w", err)
-	}
-	defer func() { _ = f.Close() }()
-	text, err := io.ReadAll(io.LimitReader(f, maxKeyText+1))
+	text, err := readKeys(path)
 	if err != nil {
 		return nil, fmt.Errorf("tokens: LoadKeys: %w", err)
 	}
@@ -92,10 +87,25 @@ func LoadKeys(path string, algs ...string) ([]Key, error) {
 	return keys, nil
 }
 
+// readKeys reads one byte more than parseText takes, which then refuses.
+func readKeys(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	return io.ReadAll(io.LimitReader(f, maxKeyText+1))
+}
+
+// isKeyText tells PEM and JWKS from plain secrets.
+func isKeyText(text []byte) bool {
+	t := bytes.TrimSpace(text)
+	return bytes.HasPrefix(t, []byte("{")) || bytes.Contains(t, []byte("-----BEGIN "))
+}
+
 // parseText is what a file and an environment variable have in common.
 func parseText(text []byte, algs ...string) ([]Key, error) {
-	t := bytes.TrimSpace(text)
-	if len(text) > maxKeyText || bytes.HasPrefix(t, []byte("{")) || bytes.Contains(t, []byte("-----BEGIN ")) {
+	if len(text) > maxKeyText || isKeyText(text) {
 		return ParseKeys(text, algs...)
 	}
 	allowed, err := checkAlgs(algs)
@@ -106,7 +116,7 @@ func parseText(text []byte, algs ...string) ([]Key, error) {
 		return nil, fmt.Errorf("got plain text, which makes keys for HS256, expected keys for %v", algs)
 	}
 	var keys []Key
-	for line := range bytes.Lines(t) {
+	for line := range bytes.Lines(text) {
 		line = bytes.TrimSpace(line)
 		if len(line) == 0 {
 			continue

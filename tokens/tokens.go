@@ -36,7 +36,10 @@ const (
 	maxLeeway = time.Minute
 
 	defaultLifetime = 15 * time.Minute
-	defaultCache    = 10_000
+	// minLifetime is what a token needs to be of use: times are whole seconds, other nodes' clocks are some off, and each
+	// request after the end is a refresh.
+	minLifetime  = 30 * time.Second
+	defaultCache = 10_000
 )
 
 // The uses that a root secret derives MAC keys for: an access token never verifies under a one-time key.
@@ -60,7 +63,7 @@ type Config struct {
 	Issuer   string // iss: exactly this in every token; for own keys also what sets staging apart from production
 	Audience string // aud: exactly this in an own token, one of several in a foreign one
 
-	Lifetime time.Duration // of an access token: 15 min when 0; at most 1 h with a List, 24 h without
+	Lifetime time.Duration // of an access token: 15 min when 0; 30 s to 1 h with a List, to 24 h without
 	Leeway   time.Duration // added to exp when verifying: 0, at most 60 s. For nbf and iat it is 30 s always
 	Type     string        // typ: [Access] when "", [Service] for services, another only with AllowForeign
 
@@ -143,8 +146,8 @@ func New(c Config) (*Tokens, error) {
 	if t.c.Lifetime == 0 {
 		t.c.Lifetime = defaultLifetime
 	}
-	if t.c.Lifetime < time.Second || t.c.Lifetime > t.maxLife {
-		return nil, fmt.Errorf("tokens: Config.Lifetime: got %s, expected 1s to %s", t.c.Lifetime, t.maxLife)
+	if t.c.Lifetime < minLifetime || t.c.Lifetime > t.maxLife {
+		return nil, fmt.Errorf("tokens: Config.Lifetime: got %s, expected %s to %s", t.c.Lifetime, minLifetime, t.maxLife)
 	}
 	if t.c.Now == nil {
 		t.c.Now = time.Now

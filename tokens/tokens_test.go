@@ -8,8 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -256,10 +254,11 @@ func TestBadConfigurationIsRefused(t *testing.T) {
 		"no audience":            {func(c *tokens.Config) { c.Audience = "" }, "Config.Audience: got an empty"},
 		"negative leeway":        {func(c *tokens.Config) { c.Leeway = -1 }, "Config.Leeway: got -1ns"},
 		"STD-T16 leeway of 61 s": {func(c *tokens.Config) { c.Leeway = 61 * time.Second }, "expected 0 to 1m0s"},
+		"life of 29 s":           {func(c *tokens.Config) { c.Lifetime = 29 * time.Second }, "Config.Lifetime: got 29s, expected 30s to 24h"},
 		"life of a nanosecond":   {func(c *tokens.Config) { c.Lifetime = 1 }, "Config.Lifetime: got 1ns"},
 		"negative life":          {func(c *tokens.Config) { c.Lifetime = -time.Hour }, "Config.Lifetime: got -1h"},
 		"life of 25 h":           {func(c *tokens.Config) { c.Lifetime = 25 * time.Hour }, "Config.Lifetime: got 25h"},
-		"PROTOCOLS 4 a life of 61 min with a list": {func(c *tokens.Config) { c.Lifetime, c.List = 61*time.Minute, list }, "expected 1s to 1h"},
+		"PROTOCOLS 4 a life of 61 min with a list": {func(c *tokens.Config) { c.Lifetime, c.List = 61*time.Minute, list }, "expected 30s to 1h"},
 		"an own type":       {func(c *tokens.Config) { c.Type = "my+jwt" }, "Config.Type: got"},
 		"a kind as type":    {func(c *tokens.Config) { c.Type = tokens.Invite }, "Config.Type: got"},
 		"a kind as foreign": {func(c *tokens.Config) { c.Type, c.AllowForeign = "Application/Invite+JWT", true }, "Config.Type: got"},
@@ -403,14 +402,49 @@ func TestIssueRefuses(t *testing.T) {
 	if err != nil || !expires.Equal(noon.Add(time.Minute)) {
 		t.Errorf("a shorter life: got %s, %v", expires, err)
 	}
-	_, expires, err = tok.Issue(stamp, &auth.Principal{Subject: "ann", Expires: noon.Add(time.Hour)})
-	if err != nil || !expires.Equal(noon.Add(15*time.Minute)) {
-		t.Errorf("Expires lengthened the life: got %s, %v", expires, err)
-	}
 	foreign, _ := setup(t, func(c *tokens.Config) { c.AllowForeign = true })
 	if _, _, err := foreign.Issue(stamp, &auth.Principal{Subject: "ann"}); err == nil {
 		t.Error("a token was issued in a foreign name")
 	}
+}
+
+// F-33, P-03: a life that is longer than the configured one is refused, not cut in silence; a shorter one is kept.
+func TestIssue_F_33_P_03_Expires(t *testing.T) {
+	for _, life := range []time.Duration{0, 30 * time.Second, 15 * time.Minute, 24 * time.Hour} {
+		for _, at := range []time.Time{noon, noon.Add(999 * time.Millisecond)} {
+			tok, clk := setup(t, func(c *tokens.Config) { c.Lifetime = life })
+			clk.t = at
+			stamp, _ := tok.Stamp(context.Background())
+			most := tok.Config().Lifetime
+			for _, asked := range []time.Duration{time.Second, most - time.Second, most} {
+				raw, expires, err := tok.Issue(stamp, &auth.Principal{Subject: "ann", Expires: at.Add(asked)})
+				if err != nil || !expires.Equal(at.Add(asked).Truncate(time.Second)) {
+					t.Errorf("%s of %s: got %s, %v", asked, most, expires, err)
+					continue
+				}
+				accepted(t, tok, raw)
+			}
+			for _, asked := range []time.Duration{most + time.Second, most + time.Hour, 1 << 62} {
+				raw, expires, err := tok.Issue(stamp, &auth.Principal{Subject: "ann", Expires: at.Add(asked)})
+				if err == nil || raw != "" || !expires.IsZero() || !strings.Contains(err.Error(), "got "+asked.String()) || !strings.Contains(err.Error(), most.String()) {
+					t.Errorf("%s of %s: got %q, %s, %v", asked, most, raw, expires, err)
+				}
+			}
+		}
+	}
+}
+
+// The shortest life is long enough to be issued across the end of a second, by a clock that is slow to answer.
+func TestShortestLife(t *testing.T) {
+	tok, clk := setup(t, func(c *tokens.Config) { c.Lifetime = 30 * time.Second })
+	clk.t = noon.Add(999 * time.Millisecond)
+	stamp, _ := tok.Stamp(context.Background())
+	clk.t = noon.Add(25 * time.Second)
+	raw, _, err := tok.Issue(stamp, &auth.Principal{Subject: "ann"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	accepted(t, tok, raw)
 }
 
 type plan struct {
@@ -596,81 +630,6 @@ func TestDecodeUnverifiedRefuses(t *testing.T) {
 	if u, err := tokens.DecodeUnverified(forgeWith([]byte("x"), goodHeader, claimsWith())); err != nil || u.Subject != "ann" {
 		t.Errorf("a forged token is to be read, by its name: got %v", err)
 	}
-}
-
-func TestConfigFromEnv(t *testing.T) {
-	const secret = "J4Y1zHcB6mQp0x9vWk3nT8sLr2dGfUeA"
-	file := filepath.Join(t.TempDir(), "secret")
-	if err := os.WriteFile(file, []byte(secret+"\nanother-old-secret-of-32-bytes-or-more\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	good := map[string]string{"DOORWARD_SECRET": secret, "DOORWARD_ISSUER": issuer, "DOORWARD_AUDIENCE": audience}
-	with := func(changes ...string) map[string]string {
-		m := map[string]string{}
-		for k, v := range good {
-			m[k] = v
-		}
-		for i := 0; i < len(changes); i += 2 {
-			m["DOORWARD_"+changes[i]] = changes[i+1]
-		}
-		return m
-	}
-	for _, c := range []struct {
-		name string
-		env  map[string]string
-		says string
-	}{
-		{"good", good, ""},
-		{"a file", with("SECRET", "", "SECRET_FILE", file), ""},
-		{"lifetimes", with("ACCESS_LIFETIME", "5m", "REFRESH_LIFETIME", "48h"), ""},
-		{"nothing at all", nil, "DOORWARD_SECRET_FILE, expected a secret"},
-		{"a short secret", with("SECRET", "changeme"), "DOORWARD_SECRET"},
-		{"both", with("SECRET_FILE", file), "got both"},
-		{"no such file", with("SECRET", "", "SECRET_FILE", file+"x"), "DOORWARD_SECRET_FILE"},
-		{"no issuer", with("ISSUER", ""), "DOORWARD_ISSUER: got an empty"},
-		{"no audience", with("AUDIENCE", ""), "DOORWARD_AUDIENCE: got an empty"},
-		{"a life in words", with("ACCESS_LIFETIME", "soon"), `DOORWARD_ACCESS_LIFETIME: got "soon", expected a duration from 1s to 24h`},
-		{"a life without a unit", with("ACCESS_LIFETIME", "900"), "DOORWARD_ACCESS_LIFETIME"},
-		{"a negative life", with("ACCESS_LIFETIME", "-5m"), "DOORWARD_ACCESS_LIFETIME"},
-		{"refresh shorter than access", with("ACCESS_LIFETIME", "1h", "REFRESH_LIFETIME", "30m"), "DOORWARD_REFRESH_LIFETIME"},
-		{"refresh over 400 days", with("REFRESH_LIFETIME", "9601h"), "DOORWARD_REFRESH_LIFETIME"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			for _, name := range []string{"SECRET", "SECRET_FILE", "ISSUER", "AUDIENCE", "ACCESS_LIFETIME", "REFRESH_LIFETIME"} {
-				t.Setenv("DOORWARD_"+name, c.env["DOORWARD_"+name])
-			}
-			cfg, refresh, err := tokens.ConfigFromEnv()
-			if c.says != "" {
-				if err == nil || !strings.Contains(err.Error(), c.says) || cfg.Keys != nil {
-					t.Errorf("got %v, expected an error with %q", err, c.says)
-				}
-				if err != nil && strings.Contains(err.Error(), "changeme") {
-					t.Errorf("the error quotes the secret: %v", err)
-				}
-				return
-			}
-			if err != nil || refresh <= cfg.Lifetime {
-				t.Fatalf("got %s, %v", refresh, err)
-			}
-			tok, err := tokens.New(cfg)
-			if err != nil {
-				t.Fatal(err)
-			}
-			accepted(t, tok, issue(t, tok, auth.Principal{Subject: "ann"}))
-		})
-	}
-	t.Run("everything wrong is told at once", func(t *testing.T) {
-		for _, name := range []string{"SECRET", "SECRET_FILE", "ISSUER", "AUDIENCE", "REFRESH_LIFETIME"} {
-			t.Setenv("DOORWARD_"+name, "")
-		}
-		t.Setenv("DOORWARD_ACCESS_LIFETIME", "x")
-		_, _, err := tokens.ConfigFromEnv()
-		for _, name := range []string{"DOORWARD_SECRET", "DOORWARD_ISSUER", "DOORWARD_AUDIENCE", "DOORWARD_ACCESS_LIFETIME"} {
-			if err == nil || !strings.Contains(err.Error(), name) {
-				t.Errorf("%s is not in %v", name, err)
-			}
-		}
-	})
 }
 
 // ATK-I05, STD-V07: neither a key, nor a keyring, nor a configuration that holds one, shows a secret.

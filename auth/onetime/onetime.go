@@ -32,6 +32,7 @@ import (
 	"time"
 
 	"github.com/doorward/doorward/auth"
+	"github.com/doorward/doorward/internal/derive"
 	"github.com/doorward/doorward/middleware"
 	"github.com/doorward/doorward/tokens"
 )
@@ -108,9 +109,6 @@ type Link struct {
 	Expires time.Time
 }
 
-// usage is the label that the keys of states are derived by.
-const usage = "one-time state"
-
 // New checks c and fills in the defaults. It does no I/O. Its errors say what was got and what was expected.
 func New[T any](c Config[T]) (*Kind[T], error) {
 	switch {
@@ -135,7 +133,7 @@ func New[T any](c Config[T]) (*Kind[T], error) {
 	if c.Keys == nil {
 		c.Keys = t.Keys
 	}
-	if _, _, err := c.Keys.Derive("", k.issuer, usage); err != nil {
+	if _, _, err := derive.Key(c.Keys, "", k.issuer, derive.OneTimeState); err != nil {
 		return nil, fmt.Errorf("onetime: Config.Keys: %w", err)
 	}
 	u, err := url.Parse(c.URL)
@@ -172,7 +170,7 @@ func (k *Kind[T]) issue(ctx context.Context, tenant, subject string, payload T) 
 	if err != nil {
 		return Link{}, err
 	}
-	keyID, key, err := k.c.Keys.Derive("", k.issuer, usage)
+	keyID, key, err := derive.Key(k.c.Keys, "", k.issuer, derive.OneTimeState)
 	if err != nil {
 		return Link{}, err
 	}
@@ -258,7 +256,7 @@ func (k *Kind[T]) unchanged(ctx context.Context, t Token[T], made string) error 
 		return fmt.Errorf("%w: onetime: no state in the token", auth.TokenInvalid)
 	}
 	keyID, mac := made[:dot], made[dot+1:]
-	_, key, err := k.c.Keys.Derive(keyID, k.issuer, usage)
+	_, key, err := derive.Key(k.c.Keys, keyID, k.issuer, derive.OneTimeState)
 	if err != nil {
 		return fmt.Errorf("%w: onetime: the key of the state: %v", auth.TokenInvalid, err)
 	}

@@ -9,6 +9,8 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+
+	"github.com/doorward/doorward/internal/derive"
 )
 
 // A KeySource gives keys derived from a secret for one purpose; *seal.Keyring and *tokens.Keyring are some.
@@ -16,6 +18,8 @@ import (
 // id names the secret, "" the current one; usedID is the name of the one that was taken, at most 64
 // characters of A-Za-z0-9_-. An unknown or removed id is an error. The key has 32 bytes and is the same for the
 // same id, salt and purpose in every process.
+//
+// It is asked for a purpose that begins with "doorward/", but for the keyrings of the kit, whose Derive is for applications.
 type KeySource interface {
 	Derive(id, salt, purpose string) (usedID string, key []byte, err error)
 }
@@ -38,10 +42,7 @@ type Pepper struct {
 	Name string
 }
 
-const (
-	pepperUsage  = "pepper"
-	pepperPrefix = "$pepper$v=1,k="
-)
+const pepperPrefix = "$pepper$v=1,k="
 
 // Format masks the pepper under every verb of package fmt: it would print the secrets of a KeySource.
 func (p Pepper) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, "[pepper]") }
@@ -65,7 +66,7 @@ func (p Pepper) check() error {
 
 // key returns a pepper's key. What the source says is quoted, not wrapped: its code may be that of a token.
 func (p Pepper) key(id string) (usedID string, key []byte, err error) {
-	usedID, key, err = p.Keys.Derive(id, p.Name, pepperUsage)
+	usedID, key, err = derive.Key(p.Keys, id, p.Name, derive.Pepper)
 	switch {
 	case err != nil:
 		return "", nil, fmt.Errorf("password: no pepper: %v", err)

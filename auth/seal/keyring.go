@@ -9,6 +9,8 @@ import (
 	"io"
 	"log/slog"
 	"sync/atomic"
+
+	"github.com/doorward/doorward/internal/derive"
 )
 
 const keyBytes = 32
@@ -104,24 +106,37 @@ func (k *Keyring) Replace(current Key, accept ...Key) error {
 	return nil
 }
 
-// Derive returns a key of 32 bytes for a salt and a purpose, and the id of the key it comes from:
-// HKDF-SHA-256 (RFC 5869). An empty id means the current key. An unknown or removed one is an error.
+// Derive returns a key of 32 bytes for a salt and a purpose of the application, and the id of the key it comes from:
+// HKDF-SHA-256 (RFC 5869). An empty id means the current key. An unknown or removed one is an error. Whatever the
+// purpose says, it makes none of the keys of the kit.
 func (k *Keyring) Derive(id, salt, purpose string) (usedID string, derived []byte, err error) {
+	if purpose == "" {
+		return "", nil, errors.New("seal: Derive: got an empty purpose, expected the name of what the key is for")
+	}
+	return k.derive(id, salt, "app/"+purpose)
+}
+
+// DeriveFor is [Keyring.Derive] for the packages of the kit. An application cannot name a use.
+func (k *Keyring) DeriveFor(id, salt string, use derive.Use) (usedID string, derived []byte, err error) {
+	return k.derive(id, salt, use.String())
+}
+
+func (k *Keyring) derive(id, salt, use string) (usedID string, derived []byte, err error) {
 	r := k.state.Load()
 	if r == nil {
 		return "", nil, errors.New("seal: a zero Keyring; make it with NewKeyring")
 	}
-	if salt == "" || purpose == "" {
-		return "", nil, fmt.Errorf("seal: Derive: got the salt %.64q and the purpose %.64q, expected neither empty", salt, purpose)
+	if salt == "" {
+		return "", nil, errors.New("seal: Derive: got an empty salt, expected the name of this installation")
 	}
-	use := r.current
+	from := r.current
 	if id != "" {
-		if use = r.byID[id]; use == nil {
+		if from = r.byID[id]; from == nil {
 			return "", nil, fmt.Errorf("no key %.64q in the ring", id)
 		}
 	}
-	derived, err = hkdf.Key(sha256.New, use.secret[:], []byte(salt), "doorward "+purpose, keyBytes)
-	return use.id, derived, err
+	derived, err = hkdf.Key(sha256.New, from.secret[:], []byte(salt), "doorward "+use, keyBytes)
+	return from.id, derived, err
 }
 
 // Format masks the ring under every verb of package fmt.

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/doorward/doorward/auth/seal"
+	"github.com/doorward/doorward/internal/derive"
 )
 
 func TestNewKeyring_Refused(t *testing.T) {
@@ -76,6 +77,22 @@ func TestKeyring_Derive(t *testing.T) {
 	for _, c := range [][3]string{{"", "", "p"}, {"", "s", ""}, {"c", "s", "p"}, {"A", "s", "p"}} {
 		if _, key, err := ring.Derive(c[0], c[1], c[2]); err == nil || key != nil {
 			t.Errorf("%v: got %v", c, err)
+		}
+	}
+}
+
+// No purpose that an application passes makes a key of the kit.
+func TestKeyring_ApplicationsGetNoKeyOfTheKit(t *testing.T) {
+	ring := newKeyring(t, newKey("a"))
+	for _, use := range derive.Uses {
+		_, kit, err := derive.Key(ring, "", "s", use)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, purpose := range []string{use.String(), "doorward " + use.String(), "doorward/" + use.String(), "app/" + use.String()} {
+			if _, key, err := ring.Derive("", "s", purpose); err != nil || bytes.Equal(key, kit) {
+				t.Errorf("%q: the key of the kit, %v", purpose, err)
+			}
 		}
 	}
 }

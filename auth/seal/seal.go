@@ -24,6 +24,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/doorward/doorward/internal/derive"
 	"golang.org/x/crypto/chacha20poly1305"
 )
 
@@ -32,7 +33,6 @@ const MaxBytes = 1 << 20
 
 const (
 	prefix  = "dws1." // fixed, so that secret scanners and a LIKE in SQL know it
-	usage   = "seal"  // the label that keys are derived by
 	maxKey  = 64      // bytes of a key id
 	nonceAt = chacha20poly1305.NonceSizeX
 	maxText = len(prefix) + maxKey + 1 + (nonceAt+MaxBytes+chacha20poly1305.Overhead+2)/3*4
@@ -55,6 +55,8 @@ var ErrKey = errors.New("seal: the key of the value is not here")
 // characters of A-Za-z0-9_-. An unknown or removed id is an error. The key has 32 bytes and is the same for the
 // same id, salt and purpose in every process. It is called for every value, and must be safe for
 // concurrent use.
+//
+// It is asked for a purpose that begins with "doorward/", but for the keyrings of the kit, whose Derive is for applications.
 type KeySource interface {
 	Derive(id, salt, purpose string) (usedID string, key []byte, err error)
 }
@@ -227,7 +229,7 @@ func (s *Sealer) open(k kind, name string, at Place, sealed string) (text string
 	if err != nil {
 		return "", false, ErrOpen
 	}
-	current, _, err := s.s.keys.Derive("", s.s.issuer, usage)
+	current, _, err := derive.Key(s.s.keys, "", s.s.issuer, derive.Seal)
 	return string(plain), err == nil && current != id, nil
 }
 
@@ -273,7 +275,7 @@ type keys struct {
 // key returns the keys of an id, "" being the current one. What the source says is quoted, not
 // wrapped: its code may mean that a token is invalid, and would log a client out for a fault of ours.
 func (s *sealer) key(id string) (usedID string, k keys, err error) {
-	usedID, secret, err := s.keys.Derive(id, s.issuer, usage)
+	usedID, secret, err := derive.Key(s.keys, id, s.issuer, derive.Seal)
 	switch {
 	case err != nil && id != "":
 		return "", k, fmt.Errorf("%w: %v", ErrKey, err)

@@ -2,6 +2,7 @@ package session
 
 import (
 	"github.com/doorward/doorward/auth"
+	"github.com/doorward/doorward/internal/derive"
 	"github.com/doorward/doorward/revocation"
 )
 
@@ -21,7 +22,7 @@ func (m *Memory) Rows() int {
 
 // Seal makes a refresh token of any fields, under the ring's key of this id.
 func (s *Sessions) Seal(keyID, subject, id string, generation int64) (string, error) {
-	keyID, key, err := s.derive(keyID, usage)
+	keyID, key, err := s.derive(keyID, derive.Refresh)
 	if err != nil {
 		return "", err
 	}
@@ -30,7 +31,7 @@ func (s *Sessions) Seal(keyID, subject, id string, generation int64) (string, er
 
 // SealBody puts any body under a good MAC.
 func (s *Sessions) SealBody(body []byte) string {
-	keyID, _, err := s.derive("", usage)
+	keyID, _, err := s.derive("", derive.Refresh)
 	if err != nil {
 		panic(err)
 	}
@@ -39,7 +40,7 @@ func (s *Sessions) SealBody(body []byte) string {
 
 // SealText puts the MAC of the current key behind any text.
 func (s *Sessions) SealText(left string) string {
-	_, key, err := s.derive("", usage)
+	_, key, err := s.derive("", derive.Refresh)
 	if err != nil {
 		panic(err)
 	}

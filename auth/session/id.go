@@ -8,6 +8,7 @@ import (
 	"errors"
 
 	"github.com/doorward/doorward/auth"
+	"github.com/doorward/doorward/internal/derive"
 )
 
 // A session id is 22 random characters (128 bits), 11 of a MAC over them and the owner (64 bits), and the id of the MAC's
@@ -18,7 +19,6 @@ const (
 	idMAC    = 11
 	maxID    = 64 // what stands in names of a list as it is (revocation.Name)
 
-	idUsage = "session-id" // the label that its keys are derived by
 )
 
 // newID makes the id of a new session of o.
@@ -26,7 +26,7 @@ func (s *Sessions) newID(o auth.Owner) (string, error) {
 	random := make([]byte, 16)
 	_, _ = rand.Read(random) // never fails (crypto/rand)
 	text := b64.EncodeToString(random)
-	keyID, key, err := s.derive("", idUsage)
+	keyID, key, err := s.derive("", derive.SessionID)
 	if err != nil {
 		return "", err
 	}
@@ -61,7 +61,7 @@ func (s *Sessions) whose(o auth.Owner, id string) whose {
 		return another
 	}
 	random, tag, keyID := id[:idRandom], id[idRandom:idRandom+idMAC], id[idRandom+idMAC:]
-	_, key, err := s.derive(keyID, idUsage)
+	_, key, err := s.derive(keyID, derive.SessionID)
 	switch {
 	case err != nil:
 		return unknown

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/doorward/doorward/auth"
+	"github.com/doorward/doorward/internal/derive"
 )
 
 // lentLife is how long a lent access token works: long enough for the request that it was lent to.
@@ -123,7 +124,7 @@ func (s *Sessions) tellRefresh(ctx context.Context, r *Rotation, res Result, err
 func (s *Sessions) rotate(ctx context.Context, r *Rotation, tenant string) (*auth.Pair, Result, error) {
 	var key []byte
 	var err error
-	if r.KeyID, key, err = s.derive("", usage); err != nil {
+	if r.KeyID, key, err = s.derive("", derive.Refresh); err != nil {
 		return nil, Result{}, err
 	}
 	for range maxTries + 1 {
@@ -238,7 +239,7 @@ func (s *Sessions) pair(at time.Time, life time.Duration, r *Rotation, key []byt
 		return pair, nil
 	}
 	if row.KeyID != r.KeyID {
-		if _, key, err = s.derive(row.KeyID, usage); err != nil {
+		if _, key, err = s.derive(row.KeyID, derive.Refresh); err != nil {
 			return nil, fmt.Errorf("%w: the child's key is not one of this node's: %v", auth.TokenExpired, err)
 		}
 	}

@@ -401,6 +401,37 @@ func TestRefreshCookie_ATK_S01_StolenWhileYoung(t *testing.T) {
 	})
 }
 
+// F-33: Issue cuts no life, so each token of a session asks for no longer than both the session and the setting allow,
+// down to the shortest setting.
+func TestAccessLife_F_33(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := setup(t, func(c *session.Config) {
+			short := c.Tokens.Config()
+			short.Lifetime = 30 * time.Second
+			var err error
+			c.Tokens, err = tokens.New(short)
+			ok(t, err)
+			c.Life = session.Life{Idle: time.Minute, Absolute: time.Minute}
+		})
+		pair := w.login(ann(1))
+		left := func(name string, p *auth.Pair, want time.Duration) {
+			t.Helper()
+			if got := time.Until(p.AccessExpires); got != want {
+				t.Errorf("%s: got %s, expected %s", name, got, want)
+			}
+		}
+		left("login", pair, 30*time.Second)
+		lent, err := w.Lend(ctx, pair.Refresh, phone)
+		ok(t, err)
+		left("lent", lent, 30*time.Second)
+		left("refreshed", w.refresh(pair.Refresh), 30*time.Second)
+		time.Sleep(45 * time.Second) // of the bubble
+		pair = w.login(ann(1))
+		time.Sleep(45 * time.Second)
+		left("at the session's end", w.refresh(pair.Refresh), 15*time.Second)
+	})
+}
+
 func TestLend(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := setup(t)

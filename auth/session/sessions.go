@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/doorward/doorward/auth"
+	"github.com/doorward/doorward/internal/derive"
 	"github.com/doorward/doorward/revocation"
 	"github.com/doorward/doorward/tokens"
 )
@@ -101,7 +102,7 @@ func New(c Config) (*Sessions, error) {
 	if s.keys == nil {
 		s.keys = t.Keys
 	}
-	if _, _, err := s.derive("", usage); err != nil {
+	if _, _, err := s.derive("", derive.Refresh); err != nil {
 		return nil, fmt.Errorf("session: Config.Keys: %w", err)
 	}
 	s.c.Life = s.c.Life.or(Life{7 * day, 30 * day})
@@ -189,8 +190,8 @@ func (s *Sessions) learn(epoch string) {
 }
 
 // derive returns the key of a use of this package.
-func (s *Sessions) derive(id, use string) (usedID string, key []byte, err error) {
-	return s.keys.Derive(id, s.issuer, use)
+func (s *Sessions) derive(id string, use derive.Use) (usedID string, key []byte, err error) {
+	return derive.Key(s.keys, id, s.issuer, use)
 }
 
 func (s *Sessions) owner(subject string) auth.Owner {

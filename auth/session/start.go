@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/doorward/doorward/auth"
+	"github.com/doorward/doorward/internal/derive"
 )
 
 // What a row may hold of a login, so that it stays small.
@@ -206,7 +207,7 @@ func (p Provider) check() error {
 // confirms the epoch that the tokens carry.
 func (s *Sessions) create(ctx context.Context, c *Creation) (*auth.Pair, []string, error) {
 	row := &c.Session
-	keyID, key, err := s.derive("", usage)
+	keyID, key, err := s.derive("", derive.Refresh)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/doorward/doorward/auth"
+	"github.com/doorward/doorward/internal/derive"
 )
 
 // A refresh token is dwr1.<key id>.<body>.<mac>: the body names the owner, the session and the generation, each
@@ -21,8 +22,6 @@ const (
 
 	// maxGeneration keeps generations exact in Lua and JSON. It is out of reach: one a second for 285 million years.
 	maxGeneration = 1<<53 - 1
-
-	usage = "refresh" // the label that its keys are derived by
 )
 
 // b64 is strict. Go's decoder skips line breaks all the same, so the comparison of texts in open is what
@@ -66,7 +65,7 @@ func (s *Sessions) open(raw string) (presented, error) {
 	}
 	keyID, text, shown := parts[1], parts[2], parts[3]
 	left := raw[:len(raw)-len(shown)-1]
-	_, key, err := s.derive(keyID, usage)
+	_, key, err := s.derive(keyID, derive.Refresh)
 	switch {
 	case errors.Is(err, auth.TokenInvalid):
 		return presented{}, fmt.Errorf("%w: the refresh token's key is not one of this node's", auth.TokenExpired)

@@ -1,6 +1,8 @@
 package session_test
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
@@ -147,6 +149,21 @@ func TestIssuersHaveTheirOwnKeys(t *testing.T) {
 	pair, err := staging.Start(ctx, session.Login{Principal: ann(1), Client: phone})
 	ok(t, err)
 	w.refused(pair.Refresh, auth.TokenInvalid)
+}
+
+// An application that derives keys of its own, by whatever name, forges no refresh token.
+func TestATK_J21_ApplicationsKeysForgeNothing(t *testing.T) {
+	w := setup(t)
+	good := w.login(ann(1)).Refresh
+	left := good[:strings.LastIndexByte(good, '.')]
+	for _, label := range []string{"refresh", "doorward refresh", "doorward/refresh", "app/refresh"} {
+		_, key, err := w.keys.Derive("", issuer, label)
+		ok(t, err)
+		m := hmac.New(sha256.New, key)
+		m.Write([]byte(left))
+		w.refused(left+"."+base64.RawURLEncoding.EncodeToString(m.Sum(nil)), auth.TokenInvalid)
+	}
+	w.refresh(good)
 }
 
 // PROTOCOLS 1 and 5: a key is changed while sessions live, node by node, and nobody is logged out.

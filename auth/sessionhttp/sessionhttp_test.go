@@ -631,7 +631,7 @@ func TestLoginThatCannotBeGiven(t *testing.T) {
 
 func TestConfig(t *testing.T) {
 	w := setup(t)
-	devices, err := middleware.NewDevices(keys{}, cookies.Policy{}, noReset)
+	devices, err := middleware.NewDevices(keys{}, origin, cookies.Policy{}, noReset)
 	ok(t, err)
 	for _, c := range []struct {
 		name   string
