@@ -28,7 +28,7 @@ func ClientOf(r *http.Request) Client {
 // An Event is something that happened to a login or a session and that somebody may want to know:
 // to log it, to count it, to write a mail. It holds no secret.
 type Event struct {
-	Name    string // what: "login", "refresh", "logout", "end", "reuse", "limit", "key", "legacy", "outage", ...; the Observe field that is told says which
+	Name    string // what: "login", "refresh", "logout", "end", "reuse", "limit", "key", "legacy", "refused", "outage", ...; the Observe field that is told says which
 	Outcome string // how it went: "ok", or a word of its own such as "replayed", or the code of Err
 	Time    time.Time
 
@@ -38,12 +38,16 @@ type Event struct {
 	Client  Client // who sent the request
 	Former  Client // whom the session was used by before, where that is what the event tells; zero otherwise
 	Err     error  // the cause; nil when it went well
+
+	// Of a "refused", which a guard of package middleware tells:
+	Route  string // the route's pattern, never a path: http.Request.Pattern; "" outside of a router
+	Missed int    // how many of the same name, outcome and route were not told, to bound their number
 }
 
 // LogValue gives the event as a group whose every text is escaped and capped: names and user agents are
 // strangers' words, and must not forge or hide a log line.
 func (e Event) LogValue() slog.Value {
-	attrs := make([]slog.Attr, 0, 12)
+	attrs := make([]slog.Attr, 0, 14)
 	add := func(key, value string, most int) {
 		if value != "" {
 			attrs = append(attrs, slog.String(key, Printable(value, most)))
@@ -63,6 +67,10 @@ func (e Event) LogValue() slog.Value {
 		add("former_addr", e.Former.Addr.String(), 64)
 	}
 	add("former_agent", e.Former.UserAgent, 256)
+	add("route", e.Route, 256)
+	if e.Missed > 0 {
+		attrs = append(attrs, slog.Int("missed", e.Missed))
+	}
 	if e.Err != nil {
 		add("err", e.Err.Error(), 1024)
 	}

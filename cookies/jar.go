@@ -106,7 +106,7 @@ func (j *Jar) get(p *Policy, r *http.Request) (string, error) {
 		}
 		return "", &malformed{fault, expired}
 	}
-	return p.open(&f, value)
+	return p.open(&f, r, value)
 }
 
 func (j *Jar) expired(r *http.Request) ([]*http.Cookie, error) {

@@ -9,7 +9,8 @@ import (
 	"github.com/doorward/doorward/auth"
 )
 
-// Get returns the cookie's value, [auth.CredentialsMissing] when there is none.
+// Get returns the cookie's value, [auth.CredentialsMissing] when there is none. The error's text names another cookie of
+// the request that has the same name under another prefix or behind another Jar's name; nobody is let in by it.
 //
 // Only the exact name counts: a browser keeps what the prefix promises for __Host-x, not for __host-x.
 // Two cookies of the name mean that somebody else has set one, and a value that Set would refuse was
@@ -25,14 +26,14 @@ func (p Policy) Get(r *http.Request) (string, error) {
 	if fault != "" {
 		return "", &malformed{fault, []*http.Cookie{f.expired()}}
 	}
-	return p.open(&f, value)
+	return p.open(&f, r, value)
 }
 
 // open turns what find has found into what Get returns.
-func (p *Policy) open(f *form, value string) (string, error) {
+func (p *Policy) open(f *form, r *http.Request, value string) (string, error) {
 	switch {
 	case value == "":
-		return "", auth.CredentialsMissing
+		return "", f.missing(r)
 	case p.Seal.Keys == nil:
 		return value, nil
 	}
@@ -84,6 +85,29 @@ func (f *form) cutName(pair string) (value string, ours bool) {
 		return "", true
 	}
 	return strings.CutPrefix(pair, "=")
+}
+
+// missing is CredentialsMissing. Where a cookie came that another Jar or Policy sets for the same use, it names that
+// one, because login and guard that differ would otherwise log everybody out without a word.
+func (f *form) missing(r *http.Request) error {
+	use := f.name
+	if f.suffix != "" {
+		use = f.suffix[1:]
+	}
+	for _, line := range r.Header["Cookie"] {
+		for pair := range strings.SplitSeq(line, ";") {
+			name, _, named := strings.Cut(textproto.TrimString(pair), "=")
+			if !named || len(name) > 64 { // a value without a name, which must not be logged
+				continue
+			}
+			bare := strings.TrimPrefix(strings.TrimPrefix(name, "__Host-"), "__Secure-")
+			if rest, ok := strings.CutSuffix(bare, use); ok && (rest == "" || rest[len(rest)-1] == '-') {
+				return fmt.Errorf("%w: no cookie %s came, but %q: expected one Jar or Policy where cookies are set and where they are read",
+					auth.CredentialsMissing, f.fullName(), name)
+			}
+		}
+	}
+	return auth.CredentialsMissing
 }
 
 // malformed is a request with cookies of ours that are not as we set them. The text never holds a value.

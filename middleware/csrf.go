@@ -151,7 +151,7 @@ func (c *CSRF) Check(r *http.Request) error {
 	case spoke && (c.tokenless || isSafe(r.Method)):
 		return nil
 	}
-	return fmt.Errorf("%w: no X-CSRF-Token header", auth.CSRFFailed)
+	return fmt.Errorf("%w: X-CSRF-Token: got none, expected the one that an answer to a GET behind RequireCSRF has shown", auth.CSRFFailed)
 }
 
 // CheckOrigin is the origin part of [CSRF.Check] alone, for unsafe requests that have no principal yet,

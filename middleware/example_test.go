@@ -225,6 +225,25 @@ func ExampleOnError() {
 	// GET /hello 401 credentials_missing
 }
 
+func ExampleObserveRefusals() {
+	var tok exampleTokens
+	mux := http.NewServeMux()
+	mux.Handle("GET /hello/{name}", middleware.RequireAuth(auth.Bearer(tok))(http.HandlerFunc(hello)))
+
+	alarm := func(_ context.Context, e auth.Event) {
+		fmt.Println(e.Name, e.Outcome, "on", e.Route, "and", e.Missed, "before:", e.Err)
+	}
+	refusals := middleware.ObserveRefusals(middleware.Refusals{Observe: alarm}) // nil is auth.Log(nil)
+	handler := refusals(mux)
+
+	show(handler, "GET", "/hello/ann", "Authorization: Bearer stolen")
+	show(handler, "GET", "/hello/bob", "Authorization: Bearer stolen") // the same within 10 s: counted
+	// Output:
+	// refused token_invalid on GET /hello/{name} and 0 before: token_invalid
+	// GET /hello/ann 401 token_invalid
+	// GET /hello/bob 401 token_invalid
+}
+
 func ExampleRequireJSON() {
 	mux := http.NewServeMux()
 

@@ -14,6 +14,7 @@ package middleware
 
 import (
 	"errors"
+	"log/slog"
 	"net/http"
 	"slices"
 )
@@ -44,12 +45,13 @@ type step func(w http.ResponseWriter, r *http.Request) (*http.Request, error)
 
 // wrap makes a middleware of a step.
 func wrap(before step) Middleware {
+	told := newTeller(Refusals{Observe: logRefusal(slog.LevelInfo)})
 	return func(next http.Handler) http.Handler {
 		next = orBroken(next)
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			forward, err := before(w, r)
 			if err != nil {
-				WriteError(w, r, err)
+				refuse(w, r, err, told)
 				return
 			}
 			next.ServeHTTP(w, forward)

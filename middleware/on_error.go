@@ -17,7 +17,7 @@ type rendererKey struct{}
 // OnError makes f answer for every middleware inside it, and for [WriteError] in the handler. Put it
 // outside of the guards. err is the whole chain: [auth.CodeOf] gives its code, its words are for the log
 // only, and f has to log them where they matter. A WriteError inside f answers in the default way. A nil f
-// is the default, also inside another OnError.
+// is the default, also inside another OnError. [ObserveRefusals] is told all the same.
 func OnError(f func(w http.ResponseWriter, r *http.Request, err error)) Middleware {
 	return wrap(func(_ http.ResponseWriter, r *http.Request) (*http.Request, error) {
 		return withRenderer(r, f), nil
@@ -29,27 +29,52 @@ func withRenderer(r *http.Request, f renderer) *http.Request {
 }
 
 // WriteError answers r with err, as http.Error does with a text: by the function of [OnError] where there is
-// one, otherwise by [auth.WriteProblem]. In the latter case the cause of a status from 500 on goes to
-// slog.Default with the method and the path, escaped and cut; the query and the headers, where secrets
+// one, otherwise by [auth.WriteProblem]. The observer of [ObserveRefusals] is told before. Without OnError and without an
+// observer the cause of a status from 500 on goes to slog.Default with the method and the path, escaped and cut, and
+// that of any other status too where slog.Default has level debug; the query and the values of headers, where secrets
 // are, never do. A nil err is a mistake of the caller and is answered with 500. Behind [RateLimitLogin] an error
 // with the code busy or second_factor_required gives the try back.
-func WriteError(w http.ResponseWriter, r *http.Request, err error) {
+func WriteError(w http.ResponseWriter, r *http.Request, err error) { refuse(w, r, err, nil) }
+
+// refuse is WriteError for a guard. guard tells where the application has said nothing; nil is a handler, not a guard.
+func refuse(w http.ResponseWriter, r *http.Request, err error, guard *teller) {
 	if err == nil {
 		err = errors.New("middleware: WriteError was given a nil error")
 	}
 	if code := auth.CodeOf(err); code == auth.Busy || code == auth.SecondFactorRequired {
 		undecided(r.Context())
 	}
+	told, _ := r.Context().Value(tellerKey{}).(*teller)
+	if told != nil {
+		told.tell(r, err)
+	}
 	if f, _ := r.Context().Value(rendererKey{}).(renderer); f != nil {
-		f(w, withRenderer(r, nil), err) // without f, so that a WriteError in f does not call f again
+		inner := withRenderer(r, nil) // without f, so that a WriteError in f does not call f again
+		if told != nil {
+			inner = withTeller(inner, silent)
+		}
+		f(w, inner, err)
 		return
 	}
-	if code := auth.CodeOf(err); code.Status() >= http.StatusInternalServerError {
+	if told == nil {
+		logError(r, err, guard)
+	}
+	auth.WriteProblem(w, err)
+}
+
+// logError is what happens where no observer is.
+func logError(r *http.Request, err error, guard *teller) {
+	code := auth.CodeOf(err)
+	switch {
+	case code.Status() >= http.StatusInternalServerError:
 		slog.LogAttrs(r.Context(), slog.LevelError, "request failed",
 			slog.String("method", auth.Printable(r.Method, 16)),
 			slog.String("path", auth.Printable(r.URL.EscapedPath(), 256)),
 			slog.String("code", string(code)),
 			slog.String("err", auth.Printable(err.Error(), 4096)))
+	case slog.Default().Enabled(r.Context(), slog.LevelDebug):
+		everything.tell(r, err)
+	case guard != nil:
+		guard.tell(r, err)
 	}
-	auth.WriteProblem(w, err)
 }

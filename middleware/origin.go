@@ -34,10 +34,11 @@ func (o origins) check(r *http.Request) (spoke bool, err error) {
 			// (Fetch standard, "append a request Origin header"). A sandboxed frame's is not same-origin.
 			return true, nil
 		}
-		return true, fmt.Errorf("%w: Origin %q is not configured", auth.CSRFFailed, origin[0])
+		return true, fmt.Errorf("%w: Origin: got %.100q, expected one of %q", auth.CSRFFailed, origin[0], []string(o))
 	}
 	if len(site) == 1 && !sameOrigin && site[0] != "none" {
-		return true, fmt.Errorf("%w: Sec-Fetch-Site is %q", auth.CSRFFailed, site[0])
+		return true, fmt.Errorf("%w: Sec-Fetch-Site: got %.40q without an Origin, expected same-origin, none, or an Origin of %q",
+			auth.CSRFFailed, site[0], []string(o))
 	}
 	return len(site) == 1, nil
 }

@@ -104,12 +104,14 @@ func (f *cookieRefresh) before(w http.ResponseWriter, r *http.Request) (*http.Re
 	token, unreadable := f.Jar.Refresh(r)
 	switch {
 	case unreadable == nil:
-	case isMissing(unreadable):
+	case unreadable == error(auth.CredentialsMissing):
 		return r, nil, nil
+	case isMissing(unreadable): // another cookie came
+		return notRefreshed(r, unreadable.Error()), nil, nil
 	case auth.CodeOf(unreadable) == auth.Internal:
 		return nil, nil, unreadable // the jar contradicts itself
 	case auth.CodeOf(unreadable) != auth.RequestMalformed:
-		return r, nil, nil // sealed under a key that this node may not know yet
+		return notRefreshed(r, unreadable.Error()), nil, nil // sealed under a key that this node may not know yet
 	}
 	_, err := authenticate(f.access, r)
 	if err == nil || !f.replaceable(r, auth.CodeOf(err)) {
@@ -124,7 +126,8 @@ func (f *cookieRefresh) before(w http.ResponseWriter, r *http.Request) (*http.Re
 	w.Header().Add("Vary", "Cookie, Origin, Sec-Fetch-Site, Sec-Fetch-Mode, Sec-Purpose")
 	may := f.permit(r)
 	if may == nothing {
-		return r, nil, nil
+		return notRefreshed(r, fmt.Sprintf("no page of %q caused the request: got Origin %.100q and Sec-Fetch-Site %.40q",
+			f.CSRF.origins, r.Header["Origin"], r.Header["Sec-Fetch-Site"])), nil, nil
 	}
 	pair, err := f.exchange(r, token, may)
 	if err == nil {
@@ -256,14 +259,28 @@ func tried(r *http.Request) *attempt {
 // explain returns the reason behind a guard's err: a client that is told "log in" because the store was down
 // for a moment would throw its session away. Only what the access token was refused with is explained, so
 // that the refusal of another credential stands.
-func (t *attempt) explain(err error) error {
-	if t == nil || t.err == nil {
+func explain(r *http.Request, err error) error {
+	if t := tried(r); t != nil && t.err != nil {
+		if code := auth.CodeOf(err); code == auth.CredentialsMissing || code == t.was {
+			return t.err
+		}
+	}
+	why, _ := r.Context().Value(notRefreshedKey{}).(string)
+	if why == "" {
 		return err
 	}
-	if code := auth.CodeOf(err); code == auth.CredentialsMissing || code == t.was {
-		return t.err
+	switch auth.CodeOf(err) {
+	case auth.CredentialsMissing, auth.TokenExpired, auth.TokenInvalid, auth.TokenRevoked:
+		return fmt.Errorf("%w; RefreshFromCookie left the request as it was: %s", err, why)
 	}
 	return err
+}
+
+type notRefreshedKey struct{}
+
+// notRefreshed leaves word for the log of the guard behind. It changes no decision and no code.
+func notRefreshed(r *http.Request, why string) *http.Request {
+	return r.WithContext(context.WithValue(r.Context(), notRefreshedKey{}, why))
 }
 
 // headerOnly collects what a jar would set.

@@ -32,7 +32,7 @@ func RequireAuth(a auth.Authenticator, more ...auth.Authenticator) Middleware {
 	return wrap(func(w http.ResponseWriter, r *http.Request) (*http.Request, error) {
 		p, err := asked.principal(r)
 		if err != nil {
-			return nil, tried(r).explain(err)
+			return nil, explain(r, err)
 		}
 		return admit(w, r, p), nil
 	})
@@ -58,6 +58,7 @@ func (asked proofs) principal(r *http.Request) (*auth.Principal, error) {
 		return nil, fmt.Errorf("%w: an access_token in the query", auth.RequestMalformed)
 	}
 	var found *auth.Principal
+	var missing error = auth.CredentialsMissing
 	for _, a := range asked {
 		p, err := authenticate(a, r)
 		switch {
@@ -66,16 +67,23 @@ func (asked proofs) principal(r *http.Request) (*auth.Principal, error) {
 		case err == nil:
 			return nil, fmt.Errorf("%w: two credentials in one request", auth.RequestMalformed)
 		case isMissing(err):
+			if missing == error(auth.CredentialsMissing) {
+				missing = err // it may know more: that another cookie came, say
+			}
 		case found == nil, auth.CodeOf(err) == auth.Internal: // a fault of ours says nothing of the request
 			return nil, err
 		default: // without %w: its code and its headers belong to another answer
 			return nil, fmt.Errorf("%w: two credentials in one request, the second: %v", auth.RequestMalformed, err)
 		}
 	}
+	t := tried(r)
 	if found == nil {
-		return nil, auth.CredentialsMissing
+		if t != nil && t.err == nil && missing == error(auth.CredentialsMissing) {
+			return nil, fmt.Errorf("%w: RefreshFromCookie has put a token where this guard does not look: expected the same Jar and InHeader", missing)
+		}
+		return nil, missing
 	}
-	if t := tried(r); t != nil && t.ambient {
+	if t != nil && t.ambient {
 		found.Ambient = true // the browser sent the cookie that this token was made for
 	}
 	return found, nil

@@ -189,12 +189,21 @@ func (t *Tokens) checkClaims(w *wire, life time.Duration) error {
 // checkTimes looks at what changes with time, so also at a token from the cache: a clock that was set
 // back must not make an old verification good again.
 func (t *Tokens) checkTimes(c *Claims, now time.Time) error {
-	switch latest := now.Add(skew); {
+	// The latest of what may not lie ahead: by how much says which clock to look at.
+	begin, claim := c.IssuedAt, "iat"
+	if c.NotBefore.After(begin) {
+		begin, claim = c.NotBefore, "nbf"
+	}
+	if c.AuthTime.After(begin) {
+		begin, claim = c.AuthTime, "auth_time"
+	}
+	switch {
 	// RFC 7519 section 4.1.4: "on or after" exp it is over.
 	case !now.Before(c.Expires.Add(t.c.Leeway)):
-		return ErrExpired
-	case c.IssuedAt.After(latest), c.NotBefore.After(latest), c.AuthTime.After(latest):
-		return ErrNotYetValid
+		return fmt.Errorf("%w: %s ago, leeway %s", ErrExpired, now.Sub(c.Expires).Truncate(time.Second), t.c.Leeway)
+	case begin.After(now.Add(skew)):
+		return fmt.Errorf("%w: %s is %s ahead of this clock, expected at most %s", ErrNotYetValid, claim,
+			begin.Sub(now).Truncate(time.Second), skew)
 	case c.IssuedAt.IsZero() && c.Expires.Sub(now) > t.maxLife:
 		return fmt.Errorf("%w: without iat exp is at most %s ahead", ErrMalformed, t.maxLife)
 	}
