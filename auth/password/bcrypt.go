@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/doorward/doorward/auth"
 )
@@ -37,13 +38,24 @@ func (b bcryptHash) cuts(password []byte) bool {
 	return b.prehash == nil && len(password) > bcryptReads
 }
 
-// crypt returns the arguments of the comparison.
-func (b bcryptHash) crypt(password []byte) (hash, input []byte) {
+// inputs returns what is compared with b: one, or two where password goes on after 72 bytes and byte 72 is inside a
+// character. Some systems cut there and hashed the half character; others dropped it (U-19).
+func (b bcryptHash) inputs(password []byte, truncate bool) [][]byte {
 	if b.prehash != nil {
 		salt := b.text[len("$2b$12$"):][:22]
-		password = b.prehash(salt, password)
+		return [][]byte{b.prehash(salt, password)}
 	}
-	return []byte(b.text), password[:min(len(password), bcryptReads)]
+	if !b.cuts(password) {
+		return [][]byte{password}
+	}
+	end := bcryptReads
+	for !utf8.RuneStart(password[end]) { // at most three times: prepare refuses what is not UTF-8
+		end--
+	}
+	if !truncate || end == bcryptReads {
+		return [][]byte{password[:bcryptReads]}
+	}
+	return [][]byte{password[:bcryptReads], password[:end]}
 }
 
 // hashBcrypt returns a new hash. The text says 2b, which every library reads; x/crypto writes 2a.

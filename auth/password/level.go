@@ -48,16 +48,18 @@ func (h *Hasher) dummy() storedHash {
 
 // level does the work that a failed check of s still lacks: one new hash, and one of each older scheme
 // that was met. Otherwise a fast refusal tells that the account exists and has an old hash (ATK-L02).
+// form is what was compared with s, and pw the same without a pepper: how often bcrypt compares depends on pw alone, so
+// that it tells nothing of the account.
 // When ctx ends it stops: nobody waits for the answer, so nobody measures it.
-func (h *Hasher) level(ctx context.Context, slot *slot, s storedHash, pw []byte) {
+func (h *Hasher) level(ctx context.Context, slot *slot, s storedHash, form, pw []byte) {
 	var work uint64
-	var cost int
+	var cost, compared int // of bcrypt: how dear, and how often
 	var rounds [2]int
 	switch s := s.(type) {
 	case argon2Hash:
 		work = s.work()
 	case bcryptHash:
-		cost = s.cost
+		cost, compared = s.cost, len(s.inputs(form, h.truncate))
 	case pbkdf2Hash:
 		rounds[s.sha512] = s.rounds
 	}
@@ -69,17 +71,29 @@ func (h *Hasher) level(ctx context.Context, slot *slot, s storedHash, pw []byte)
 			h.derive(rest, pw)
 		}
 	}
-	goal := int(h.met.bcrypt.Load())
-	if cost == 0 && goal > 0 && ctx.Err() == nil {
-		_ = h.compare(dummyBcrypt(goal).crypt(pw))
-		cost = goal
-	}
-	for ; cost < goal && ctx.Err() == nil; cost++ { // 2^c + 2^c + 2^(c+1) + ... + 2^(goal-1) = 2^goal
-		_ = h.compare(dummyBcrypt(cost).crypt(pw))
+	if goal := int(h.met.bcrypt.Load()); goal > 0 {
+		for _, input := range dummyBcrypt(goal).inputs(pw, h.truncate) {
+			done := 0
+			if compared > 0 {
+				done, compared = cost, compared-1
+			}
+			h.levelBcrypt(ctx, done, goal, input)
+		}
 	}
 	for i := range rounds {
 		if missing := int(h.met.rounds[i].Load()) - rounds[i]; missing > 0 && ctx.Err() == nil {
 			h.stretch(pbkdf2Hash{sha512: i, rounds: missing, salt: h.live.salt}, pw)
 		}
+	}
+}
+
+// levelBcrypt brings one comparison of cost done, 0 for none, up to goal.
+func (h *Hasher) levelBcrypt(ctx context.Context, done, goal int, input []byte) {
+	if done == 0 && ctx.Err() == nil {
+		_ = h.compare([]byte(dummyBcrypt(goal).text), input)
+		return
+	}
+	for ; done < goal && ctx.Err() == nil; done++ { // 2^c + 2^c + 2^(c+1) + ... + 2^(goal-1) = 2^goal
+		_ = h.compare([]byte(dummyBcrypt(done).text), input)
 	}
 }

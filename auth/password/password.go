@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -75,9 +76,9 @@ type Config struct {
 	// context is the caller's. nil: none.
 	Observe func(context.Context, auth.Event)
 
-	// AllowBcryptTruncation compares the first 72 bytes of a longer password with a bcrypt hash. Only
-	// for a store whose earlier system cut them off itself: everybody who knows the first 72 bytes
-	// gets in, until the hash is replaced.
+	// AllowBcryptTruncation compares the first 72 bytes of a longer password with a bcrypt hash, and where byte 72 is
+	// inside a character, also the 69 to 71 bytes before that character. Only for a store whose earlier system cut
+	// passwords off itself: everybody who knows those first bytes gets in, until the hash is replaced.
 	AllowBcryptTruncation bool
 }
 
@@ -228,14 +229,15 @@ func (h *Hasher) Verify(ctx context.Context, hash, password string) (needsRehash
 	if err != nil {
 		return false, fmt.Errorf("%w: %w", auth.LoginFailed, err)
 	}
-	forms := [][]byte{pw}
+	typed := [][]byte{pw}
 	if string(pw) != password {
-		forms = append(forms, []byte(password))
+		typed = append(typed, []byte(password))
 	}
 	s, peppered, err := parse(hash, h.maxMemory)
+	forms := slices.Clone(typed)
 	if err == nil && peppered != "" {
 		for i := range forms {
-			if forms[i], err = h.pepper.reapply(peppered, forms[i]); err != nil {
+			if forms[i], err = h.pepper.reapply(peppered, typed[i]); err != nil {
 				break
 			}
 		}
@@ -264,7 +266,7 @@ func (h *Hasher) Verify(ctx context.Context, hash, password string) (needsRehash
 		if i == 0 {
 			verdict = cmp.Or(verdict, err)
 		}
-		h.level(ctx, slot, s, form)
+		h.level(ctx, slot, s, form, typed[i])
 	}
 	return false, cmp.Or(verdict, error(auth.LoginFailed))
 }
@@ -277,7 +279,10 @@ func (h *Hasher) match(s storedHash, pw []byte) (bool, error) {
 	case pbkdf2Hash:
 		return subtle.ConstantTimeCompare(h.stretch(s, pw), s.digest) == 1, nil
 	case bcryptHash:
-		match := h.compare(s.crypt(pw)) == nil
+		match := false
+		for _, input := range s.inputs(pw, h.truncate) {
+			match = match || h.compare([]byte(s.text), input) == nil
+		}
 		if s.cuts(pw) && !h.truncate {
 			return false, fmt.Errorf("%w: %w", auth.LoginFailed, ErrTooLong)
 		}
