@@ -214,8 +214,8 @@ func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
 //
 // An error wraps [auth.LoginFailed] when the password is wrong or unfit (see Hash) and when the hash
 // cannot be used ([ErrHash], [ErrTooLong]), and [auth.Busy] when nothing was compared: there is no
-// room, or ctx ended while it waited. hash "" means that there is no such user or no password; it
-// costs what a wrong password costs (ASVS V6.3.8).
+// room, or ctx ended while it waited. hash "", or one that begins with "!", means that there is no such user or no
+// password; it costs what a wrong password costs (ASVS V6.3.8). White space around hash is ignored.
 //
 // A failed check does the work of a new hash at least, within half a pass, so that neither a missing user nor an old,
 // cheaper hash shows in its time. Once the process has met a hash of bcrypt or PBKDF2, each failed check does that

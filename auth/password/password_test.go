@@ -252,7 +252,6 @@ func TestVerify_STD_P12_ATK_L13_Refused(t *testing.T) {
 		{"no version", strings.Replace(argon("m=65536,t=3,p=4"), "$v=19", "", 1)},
 		{"argon2d", strings.Replace(argon("m=65536,t=3,p=4"), "argon2id", "argon2d", 1)},
 		{"capital id", strings.Replace(argon("m=65536,t=3,p=4"), "argon2id", "Argon2id", 1)},
-		{"a line after", argon("m=65536,t=3,p=4") + "\n"},
 		{"a line break in the salt", strings.Replace(argon("m=65536,t=3,p=4"), "MIIR", "MI\nIR", 1)},
 		{"padding", argon("m=65536,t=3,p=4") + "="},
 		{"base64url", strings.Replace(argon("m=65536,t=3,p=4"), "/", "_", 1)},
@@ -280,7 +279,10 @@ func TestVerify_STD_P12_ATK_L13_Refused(t *testing.T) {
 		{"pbkdf2, digest of 66 bytes", "$pbkdf2-sha512$6400$0ZrzXitFSGltTQnBWOsdAw$" + strings.Repeat("A", 88)},
 		{"pbkdf2, no salt", "$pbkdf2-sha256$6400$$Y11AchqV4b0sUisdZd0Xr97KWoymNE0LNNrnEgY4H9M"},
 		{"pbkdf2, salt of 66 bytes", "$pbkdf2-sha256$6400$" + strings.Repeat("A", 88) + "$Y11AchqV4b0sUisdZd0Xr97KWoymNE0LNNrnEgY4H9M"},
-		{"pbkdf2, a line behind", "$pbkdf2-sha256$6400$0ZrzXitFSGltTQnBWOsdAw$Y11AchqV4b0sUisdZd0Xr97KWoymNE0LNNrnEgY4H9M\n"},
+		{"white space inside", strings.Replace(argon("m=65536,t=3,p=4"), "$m", " $m", 1)},
+		{"a NUL behind", argon("m=65536,t=3,p=4") + "\x00"},
+		{"a space that is not ASCII behind", argon("m=65536,t=3,p=4") + "\u00a0"},
+		{"two hashes", argon("m=65536,t=3,p=4") + "\n" + argon("m=65536,t=3,p=4")},
 		{"pbkdf2, stray bits", "$pbkdf2-sha256$6400$0ZrzXitFSGltTQnBWOsdAw$Y11AchqV4b0sUisdZd0Xr97KWoymNE0LNNrnEgY4H9N"},
 		{"pbkdf2 of SHA-1", "$pbkdf2$6400$0ZrzXitFSGltTQnBWOsdAw$AAAAAAAAAAAAAAAAAAAAAAAAAAA"},
 		{"a pepper where there is none", "$pepper$v=1,k=2026" + argon("m=12288,t=3,p=1")},
@@ -408,6 +410,49 @@ func TestVerify_STD_P15_NFD(t *testing.T) {
 	for name, hash := range hashes {
 		if got := cost(hash, "cafe\u0301"); got != want {
 			t.Errorf("%s: %d, expected %d", name, got, want)
+		}
+	}
+}
+
+// White space that a CHAR column or a text file has put round a hash is no part of it: the hash verifies, and is not
+// replaced at each login for its sake. Upgrade hands the text over as it stood, so that the row is found.
+func TestVerify_WhiteSpace(t *testing.T) {
+	t.Parallel()
+	c := cheap
+	c.Pepper = newPepper(t, "k")
+	h := newHasher(t, c)
+	const bcrypt = "$2b$04$9kVchwBHjzabGUEACGvsaORdyvVp9ADoj4uut/9rOXyQOnvu0jqwC"
+	for _, stored := range []struct {
+		hash   string
+		rehash bool
+	}{{mustHash(t, h, "correct horse battery staple"), false}, {bcrypt, true}} {
+		for _, padded := range []string{stored.hash + strings.Repeat(" ", 400), "\t" + stored.hash + "\r\n", " " + stored.hash + "\v\f"} {
+			if rehash, err := h.Verify(t.Context(), padded, "correct horse battery staple"); err != nil || rehash != stored.rehash {
+				t.Errorf("%q: got %v, %v", padded, rehash, err)
+			}
+			if _, err := h.Verify(t.Context(), padded, "correct horse battery staple "); auth.CodeOf(err) != auth.LoginFailed {
+				t.Errorf("white space of the password: got %v", err)
+			}
+		}
+	}
+	var old string
+	err := h.Upgrade(t.Context(), bcrypt+"  ", "correct horse battery staple", func(_ context.Context, was, _ string) error { old = was; return nil })
+	if err != nil || old != bcrypt+"  " {
+		t.Errorf("Upgrade: replaces %q, %v", old, err)
+	}
+}
+
+// Django and Unix mark with ! that a password is not to be used. That is no hash that somebody has to repair.
+func TestVerify_Unusable(t *testing.T) {
+	h := newHasher(t, cheap)
+	n := h.Observe(noWork)
+	for _, hash := range []string{"", "   ", "!", "!kXzTm3dQWVYgBdpBVYUQJDbdUA2Kd0CWqZT7ZZIJ", "!$2b$04$9kVchwBHjzabGUEACGvsaORdyvVp9ADoj4uut/9rOXyQOnvu0jqwC"} {
+		before := n.Argon2.Load()
+		if _, err := h.Verify(t.Context(), hash, "correct horse battery staple"); auth.CodeOf(err) != auth.LoginFailed || errors.Is(err, password.ErrHash) {
+			t.Errorf("%q: got %v", hash, err)
+		}
+		if n.Argon2.Load() != before+1 || !h.NeedsRehash(hash) {
+			t.Errorf("%q: %d hashes", hash, n.Argon2.Load()-before)
 		}
 	}
 }

@@ -22,6 +22,8 @@ const (
 	maxLanes    = 64      // goroutines; libraries use 1 to 8
 	maxText     = 256     // bytes, without a pepper's name; the longest that the other ceilings leave has 209
 
+	whiteSpace = " \t\r\n\v\f"
+
 	minSalt, maxSalt = 8, 64  // RFC 9106 section 3.1 allows no shorter one
 	minTag, maxTag   = 16, 64 // 16 is what passlib and Django wrote; a shorter one can be hit by chance
 )
@@ -60,8 +62,12 @@ var errNoHash = fmt.Errorf("%w: there is no password to compare with", auth.Logi
 
 // parse reads a stored hash, and the name of its pepper, "" without one. Its errors never quote it: what
 // stands in that column may be anything, even a password.
+//
+// White space around it is what a CHAR column or a line of a file has added. "!" before it is how Django and Unix mark an
+// account whose password is not to be used.
 func parse(text string, maxMemory uint32) (s storedHash, peppered string, err error) {
-	if text == "" {
+	text = strings.Trim(text, whiteSpace)
+	if text == "" || text[0] == '!' {
 		return nil, "", errNoHash
 	}
 	peppered, text, err = cutPepper(text)
