@@ -28,6 +28,7 @@ type bcryptHash struct {
 	text    string
 	cost    int
 	prehash func(salt string, password []byte) []byte // nil: nothing, and bcrypt's limit holds
+	django  bool                                      // the stored text begins with bcrypt$ or bcrypt_sha256$
 }
 
 // needs is 0: bcrypt fills 4 KiB. It takes a slot all the same.
@@ -83,13 +84,13 @@ func dummyBcrypt(cost int) bcryptHash {
 // parseBcrypt reads $2b$12$ and 22 characters of salt, 31 of digest. $2a$, $2b$ and $2y$ name the
 // same function here: they differ in bugs that other libraries had with input that prepare refuses.
 // $2x$, the hash with such a bug, and the unversioned $2$ are not read.
-func parseBcrypt(text string, parts []string) (storedHash, error) {
+func parseBcrypt(text string, parts []string) (b bcryptHash, err error) {
 	if len(parts) != 4 || len(parts[2]) != 2 || len(parts[3]) != 53 || !isBcrypt64(parts[3]) {
-		return nil, errors.New("not $2b$cost$ and 53 characters of ./A-Za-z0-9")
+		return b, errors.New("not $2b$cost$ and 53 characters of ./A-Za-z0-9")
 	}
 	cost, err := number("r="+strings.TrimPrefix(parts[2], "0"), "r=", minBcryptCost, maxBcryptCost)
 	if err != nil {
-		return nil, fmt.Errorf("bcrypt cost: %w", err)
+		return b, fmt.Errorf("bcrypt cost: %w", err)
 	}
 	return bcryptHash{text: text, cost: int(cost)}, nil
 }

@@ -5,18 +5,16 @@ import (
 	"sync/atomic"
 )
 
-// What failed checks are brought up to at most. A single hash of a higher cost must not slow every failed login down.
-const (
-	levelBcryptCost = 12 // the default of passlib, Django, PHP and Rails
-	levelSHA256     = 600_000
-	levelSHA512     = 210_000 // both OWASP's for PBKDF2
-)
+// levelBcryptCost is what failed checks are brought up to at most, as kinds and scryptLevel say for other schemes: a single hash
+// of a higher cost must not slow every failed login down. 12 is the default of passlib, Django, PHP and Rails.
+const levelBcryptCost = 12
 
 // met is what stored hashes there are beside new ones, as far as this process has seen.
 type met struct {
 	argon2 atomic.Bool
-	bcrypt atomic.Int32    // the highest cost
-	rounds [2]atomic.Int32 // of PBKDF2 with SHA-256 and SHA-512, the most
+	bcrypt atomic.Int32              // the highest cost
+	scrypt atomic.Int32              // the most work
+	rounds [roundsKinds]atomic.Int32 // the most
 }
 
 func (m *met) note(s storedHash) {
@@ -25,12 +23,12 @@ func (m *met) note(s storedHash) {
 		m.argon2.Store(true)
 	case bcryptHash:
 		raise(&m.bcrypt, min(s.cost, levelBcryptCost))
-	case pbkdf2Hash:
-		raise(&m.rounds[s.sha512], min(s.rounds, levelRounds[s.sha512]))
+	case scryptHash:
+		raise(&m.scrypt, int(min(s.work(), scryptLevel)))
+	case roundsHash:
+		raise(&m.rounds[s.kind], min(s.rounds, kinds[s.kind].level))
 	}
 }
-
-var levelRounds = [2]int{levelSHA256, levelSHA512}
 
 func raise(v *atomic.Int32, to int) {
 	for old := v.Load(); int(old) < to; old = v.Load() {
@@ -52,16 +50,18 @@ func (h *Hasher) dummy() storedHash {
 // that it tells nothing of the account.
 // When ctx ends it stops: nobody waits for the answer, so nobody measures it.
 func (h *Hasher) level(ctx context.Context, slot *slot, s storedHash, form, pw []byte) {
-	var work uint64
+	var work, mixed uint64 // of argon2 and scrypt
 	var cost, compared int // of bcrypt: how dear, and how often
-	var rounds [2]int
+	var rounds [roundsKinds]int
 	switch s := s.(type) {
 	case argon2Hash:
 		work = s.work()
 	case bcryptHash:
 		cost, compared = s.cost, len(s.inputs(form, h.truncate))
-	case pbkdf2Hash:
-		rounds[s.sha512] = s.rounds
+	case scryptHash:
+		mixed = s.work()
+	case roundsHash:
+		rounds[s.kind] = s.rounds
 	}
 
 	if missing := h.live.work() - min(work, h.live.work()); missing > 0 && h.met.argon2.Load() {
@@ -82,9 +82,10 @@ func (h *Hasher) level(ctx context.Context, slot *slot, s storedHash, form, pw [
 	}
 	for i := range rounds {
 		if missing := int(h.met.rounds[i].Load()) - rounds[i]; missing > 0 && ctx.Err() == nil {
-			h.stretch(pbkdf2Hash{sha512: i, rounds: missing, salt: h.live.salt}, pw)
+			h.stretch(roundsHash{kind: i, rounds: missing, salt: h.live.salt}, pw)
 		}
 	}
+	h.levelScrypt(ctx, slot, mixed, uint64(h.met.scrypt.Load()), pw)
 }
 
 // levelBcrypt brings one comparison of cost done, 0 for none, up to goal.

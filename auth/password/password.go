@@ -1,7 +1,8 @@
 // Package password turns passwords into hashes that can be verified, in bounded memory.
 //
 // New hashes are argon2id (RFC 9106) in the PHC form that argon2-cffi writes. What older systems left is
-// verified as well: argon2i, bcrypt, and passlib's bcrypt_sha256, pbkdf2_sha256 and pbkdf2_sha512; Upgrade replaces it.
+// verified as well: argon2i, bcrypt, PBKDF2, scrypt and SHA-crypt, in the forms of passlib, Django and Werkzeug. Upgrade
+// replaces it.
 //
 // It does not own accounts, storage, limits on tries, or what makes a password good enough (package policy).
 package password
@@ -60,7 +61,8 @@ type Config struct {
 
 	// MaxMemory is the most KiB that a stored hash may ask for; 0 means 256 MiB, or Memory where that
 	// is more. It covers the defaults of argon2-cffi, passlib, Django, PHP and libsodium (moderate).
-	// Other ceilings are fixed: 16 passes, 64 lanes, bcrypt cost 16.
+	// Other ceilings are fixed: 16 passes, 64 lanes, bcrypt cost 16, scrypt N x r x p of 2^22, 2,000,000 rounds of PBKDF2
+	// and 1,000,000 of SHA-crypt.
 	MaxMemory uint32
 
 	// Bcrypt makes new hashes bcrypt of this cost, for those who must share them with a system that knows
@@ -96,7 +98,8 @@ type Hasher struct {
 	derive   func(a argon2Hash, password []byte) []byte      // argon2; tests count and replace it
 	compare  func(hash, password []byte) error               // bcrypt; likewise
 	generate func(password []byte, cost int) ([]byte, error) // bcrypt; likewise
-	stretch  func(p pbkdf2Hash, password []byte) []byte      // PBKDF2; likewise
+	stretch  func(r roundsHash, password []byte) []byte      // PBKDF2 and SHA-crypt; likewise
+	mix      func(s scryptHash, password []byte) []byte      // scrypt; likewise
 }
 
 // New checks c and returns a Hasher. An error names what was given and what is expected.
@@ -146,7 +149,8 @@ func New(c Config) (*Hasher, error) {
 		derive:    deriveArgon2,
 		compare:   bcrypt.CompareHashAndPassword,
 		generate:  bcrypt.GenerateFromPassword,
-		stretch:   derivePBKDF2,
+		stretch:   deriveRounds,
+		mix:       deriveScrypt,
 	}
 	if h.bcrypt == 0 {
 		h.met.argon2.Store(true)
@@ -218,8 +222,9 @@ func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
 // password; it costs what a wrong password costs (ASVS V6.3.8). White space around hash is ignored.
 //
 // A failed check does the work of a new hash at least, within half a pass, so that neither a missing user nor an old,
-// cheaper hash shows in its time. Once the process has met a hash of bcrypt or PBKDF2, each failed check does that
-// work too. A stored hash that costs more than a new one, bcrypt above cost 12 and PBKDF2 above OWASP's rounds do show.
+// cheaper hash shows in its time. Once the process has met a hash of bcrypt, PBKDF2, scrypt or SHA-crypt, each failed check
+// does that work too. What does show is a stored hash that costs more than a new one, bcrypt above cost 12, PBKDF2 and
+// scrypt above OWASP's costs, and SHA-crypt above passlib's rounds.
 //
 // A password is compared in NFC. One that came in another form is then compared as it came, for an older system that hashed
 // what it was sent; that costs the same again, whoever the user is.
@@ -276,8 +281,14 @@ func (h *Hasher) match(s storedHash, pw []byte) (bool, error) {
 	switch s := s.(type) {
 	case argon2Hash:
 		return subtle.ConstantTimeCompare(h.derive(s, pw), s.tag) == 1, nil
-	case pbkdf2Hash:
-		return subtle.ConstantTimeCompare(h.stretch(s, pw), s.digest) == 1, nil
+	case roundsHash:
+		match := subtle.ConstantTimeCompare(h.stretch(s, pw), s.digest) == 1
+		if s.kind >= cryptSHA256 && len(pw) > maxCryptBytes {
+			return false, fmt.Errorf("%w: %w", auth.LoginFailed, errCryptTooLong)
+		}
+		return match, nil
+	case scryptHash:
+		return subtle.ConstantTimeCompare(h.mix(s, pw), s.digest) == 1, nil
 	case bcryptHash:
 		match := false
 		for _, input := range s.inputs(pw, h.truncate) {
@@ -300,10 +311,10 @@ func (h *Hasher) NeedsRehash(hash string) bool {
 	}
 	if h.bcrypt != 0 {
 		b, ok := s.(bcryptHash)
-		return !ok || b.prehash != nil || b.cost != h.bcrypt
+		return !ok || !isNew(b) || b.cost != h.bcrypt
 	}
 	a, ok := s.(argon2Hash)
-	return !ok || a.i || a.memory != h.live.memory || a.time != h.live.time ||
+	return !ok || !isNew(a) || a.memory != h.live.memory || a.time != h.live.time ||
 		a.lanes != h.live.lanes || len(a.salt) != saltBytes || len(a.tag) != tagBytes
 }
 
