@@ -67,7 +67,7 @@ func (h *Hasher) SetCollect(f func()) { h.gate.collect = f }
 
 // Reread parses text and writes an argon2 hash again; "" for others.
 func Reread(text string) (again string, memory uint32, err error) {
-	s, peppered, err := parse(text, 256*1024)
+	s, peppered, err := (&Hasher{maxMemory: 256 * 1024}).parse(text)
 	if err != nil {
 		return "", 0, err
 	}

@@ -1,6 +1,7 @@
 package password_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -42,7 +43,7 @@ func FuzzParse(f *testing.F) {
 	f.Add(strings.Repeat("$", 300))
 
 	c := cheap
-	c.Pepper = newPepper(f, "2026")
+	c.Pepper, c.Schemes = newPepper(f, "2026"), []password.Scheme{watcher{}}
 	h, err := password.New(c)
 	if err != nil {
 		f.Fatal(err)
@@ -85,6 +86,16 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+// watcher is a Scheme that reads nothing, and panics at what it should not be asked.
+type watcher struct{}
+
+func (watcher) Parse(hash string) (*password.Check, error) {
+	if hash != strings.Trim(hash, " \t\r\n\v\f") || len(hash) < 1 || len(hash) > 256 || hash[0] == '!' || strings.HasPrefix(hash, "$pepper$v=1,k=") {
+		panic(fmt.Sprintf("a Scheme is asked for %q", hash))
+	}
+	return nil, nil
 }
 
 // FuzzInput: no password makes Hash or Verify panic, and what Hash takes verifies.

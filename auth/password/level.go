@@ -2,6 +2,7 @@ package password
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 )
 
@@ -11,10 +12,11 @@ const levelBcryptCost = 12
 
 // met is what stored hashes there are beside new ones, as far as this process has seen.
 type met struct {
-	argon2 atomic.Bool
-	bcrypt atomic.Int32              // the highest cost
-	scrypt atomic.Int32              // the most work
-	rounds [roundsKinds]atomic.Int32 // the most
+	argon2  atomic.Bool
+	bcrypt  atomic.Int32              // the highest cost
+	scrypt  atomic.Int32              // the most work
+	rounds  [roundsKinds]atomic.Int32 // the most
+	schemes []atomic.Pointer[Check]   // the first
 }
 
 func (m *met) note(s storedHash) {
@@ -25,6 +27,8 @@ func (m *met) note(s storedHash) {
 		raise(&m.bcrypt, min(s.cost, levelBcryptCost))
 	case scryptHash:
 		raise(&m.scrypt, int(min(s.work(), scryptLevel)))
+	case schemeHash:
+		m.schemes[s.index].CompareAndSwap(nil, s.check)
 	case roundsHash:
 		raise(&m.rounds[s.kind], min(s.rounds, kinds[s.kind].level))
 	}
@@ -53,6 +57,7 @@ func (h *Hasher) level(ctx context.Context, slot *slot, s storedHash, form, pw [
 	var work, mixed uint64 // of argon2 and scrypt
 	var cost, compared int // of bcrypt: how dear, and how often
 	var rounds [roundsKinds]int
+	scheme := -1
 	switch s := s.(type) {
 	case argon2Hash:
 		work = s.work()
@@ -60,6 +65,8 @@ func (h *Hasher) level(ctx context.Context, slot *slot, s storedHash, form, pw [
 		cost, compared = s.cost, len(s.inputs(form, h.truncate))
 	case scryptHash:
 		mixed = s.work()
+	case schemeHash:
+		scheme = s.index
 	case roundsHash:
 		rounds[s.kind] = s.rounds
 	}
@@ -86,6 +93,11 @@ func (h *Hasher) level(ctx context.Context, slot *slot, s storedHash, form, pw [
 		}
 	}
 	h.levelScrypt(ctx, slot, mixed, uint64(h.met.scrypt.Load()), pw)
+	for i := range h.met.schemes {
+		if check := h.met.schemes[i].Load(); check != nil && i != scheme && slot.more(ctx, check.Memory) == nil {
+			check.Verify(slices.Clone(pw))
+		}
+	}
 }
 
 // levelBcrypt brings one comparison of cost done, 0 for none, up to goal.

@@ -3,7 +3,6 @@ package password
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"strings"
 )
 
@@ -48,8 +47,6 @@ func parseNamed(text string, maxMemory uint32) (storedHash, error) {
 	}
 	return nil, errUnknown
 }
-
-var errUnknown = errors.New("of no scheme that is read here")
 
 func prehashHex(_ string, password []byte) []byte {
 	sum := sha256.Sum256(password)

@@ -17,6 +17,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"unicode/utf8"
 
 	"golang.org/x/crypto/argon2"
@@ -74,6 +75,11 @@ type Config struct {
 	// Pepper is a secret that is no part of the store and without which its hashes cannot be tried. See [Pepper].
 	Pepper Pepper
 
+	// Schemes read the hashes of an older system that are none of this package's. They are asked in order, before the
+	// package's own schemes but never for what Hash writes. Anything that is weak, such as MD5 or SHA-1 without rounds, is read by
+	// such a Scheme or not at all.
+	Schemes []Scheme
+
 	// Observe gets an event "rehash" for each hash that Upgrade replaced or could not replace. It has no subject: the
 	// context is the caller's. nil: none.
 	Observe func(context.Context, auth.Event)
@@ -91,6 +97,7 @@ type Hasher struct {
 	maxMemory uint32
 	truncate  bool
 	pepper    Pepper
+	schemes   []Scheme
 	observe   func(context.Context, auth.Event)
 	gate      *gate
 	met       met
@@ -131,6 +138,8 @@ func New(c Config) (*Hasher, error) {
 		return nil, fmt.Errorf("password: Config.Slots: got %d, expected 0 (GOMAXPROCS) to %d", c.Slots, maxSlots)
 	case c.Bcrypt != 0 && (c.Bcrypt < newBcryptCost || c.Bcrypt > maxBcryptCost):
 		return nil, fmt.Errorf("password: Config.Bcrypt: got cost %d, expected 0 (argon2id) or %d to %d (ASVS 5.0 appendix C)", c.Bcrypt, newBcryptCost, maxBcryptCost)
+	case slices.Contains(c.Schemes, nil):
+		return nil, errors.New("password: Config.Schemes: got a nil Scheme")
 	case c.MaxMemory < c.Memory || c.MaxMemory > memoryLimit:
 		return nil, fmt.Errorf("password: Config.MaxMemory: got %d KiB, expected Memory (%d) to %d", c.MaxMemory, c.Memory, memoryLimit)
 	}
@@ -144,6 +153,7 @@ func New(c Config) (*Hasher, error) {
 		maxMemory: c.MaxMemory,
 		truncate:  c.AllowBcryptTruncation,
 		pepper:    c.Pepper,
+		schemes:   slices.Clone(c.Schemes),
 		observe:   c.Observe,
 		gate:      newGate(c.Slots, max(c.Queue, 0), uint64(c.Slots)*uint64(c.Memory)),
 		derive:    deriveArgon2,
@@ -152,6 +162,7 @@ func New(c Config) (*Hasher, error) {
 		stretch:   deriveRounds,
 		mix:       deriveScrypt,
 	}
+	h.met.schemes = make([]atomic.Pointer[Check], len(h.schemes))
 	if h.bcrypt == 0 {
 		h.met.argon2.Store(true)
 	} else {
@@ -222,8 +233,8 @@ func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
 // password; it costs what a wrong password costs (ASVS V6.3.8). White space around hash is ignored.
 //
 // A failed check does the work of a new hash at least, within half a pass, so that neither a missing user nor an old,
-// cheaper hash shows in its time. Once the process has met a hash of bcrypt, PBKDF2, scrypt or SHA-crypt, each failed check
-// does that work too. What does show is a stored hash that costs more than a new one, bcrypt above cost 12, PBKDF2 and
+// cheaper hash shows in its time. Once the process has met a hash of bcrypt, PBKDF2, scrypt, SHA-crypt or a [Scheme], each
+// failed check does that work too. What does show is a stored hash that costs more than a new one, bcrypt above cost 12, PBKDF2 and
 // scrypt above OWASP's costs, and SHA-crypt above passlib's rounds.
 //
 // A password is compared in NFC. One that came in another form is then compared as it came, for an older system that hashed
@@ -238,7 +249,7 @@ func (h *Hasher) Verify(ctx context.Context, hash, password string) (needsRehash
 	if string(pw) != password {
 		typed = append(typed, []byte(password))
 	}
-	s, peppered, err := parse(hash, h.maxMemory)
+	s, peppered, err := h.parse(hash)
 	forms := slices.Clone(typed)
 	if err == nil && peppered != "" {
 		for i := range forms {
@@ -289,6 +300,8 @@ func (h *Hasher) match(s storedHash, pw []byte) (bool, error) {
 		return match, nil
 	case scryptHash:
 		return subtle.ConstantTimeCompare(h.mix(s, pw), s.digest) == 1, nil
+	case schemeHash:
+		return s.check.Verify(slices.Clone(pw)), nil
 	case bcryptHash:
 		match := false
 		for _, input := range s.inputs(pw, h.truncate) {
@@ -305,7 +318,7 @@ func (h *Hasher) match(s storedHash, pw []byte) (bool, error) {
 // NeedsRehash says whether hash differs in scheme, version, cost, salt length, tag length or pepper from what
 // Hash would write now. Something that is no hash does.
 func (h *Hasher) NeedsRehash(hash string) bool {
-	s, peppered, err := parse(hash, h.maxMemory)
+	s, peppered, err := h.parse(hash)
 	if err != nil || peppered != h.pepper.current() {
 		return true
 	}

@@ -66,17 +66,20 @@ var errNoHash = fmt.Errorf("%w: there is no password to compare with", auth.Logi
 //
 // White space around it is what a CHAR column or a line of a file has added. "!" before it is how Django and Unix mark an
 // account whose password is not to be used.
-func parse(text string, maxMemory uint32) (s storedHash, peppered string, err error) {
+func (h *Hasher) parse(text string) (s storedHash, peppered string, err error) {
 	text = strings.Trim(text, whiteSpace)
 	if text == "" || text[0] == '!' {
 		return nil, "", errNoHash
 	}
-	peppered, text, err = cutPepper(text)
-	if err == nil {
-		s, err = parseKnown(text, maxMemory)
-	}
-	if err == nil && peppered != "" && !isNew(s) {
-		err = errors.New("a pepper before something else than argon2id or bcrypt")
+	peppered, rest, err := cutPepper(text)
+	switch {
+	case err != nil:
+	case peppered == "":
+		s, err = h.read(text)
+	default:
+		if s, err = parseKnown(rest, h.maxMemory); err == nil && !isNew(s) {
+			err = errors.New("a pepper before something else than argon2id or bcrypt")
+		}
 	}
 	if err != nil {
 		return nil, "", fmt.Errorf("%w: %w", ErrHash, err)
@@ -95,6 +98,7 @@ func isNew(s storedHash) bool {
 	return false
 }
 
+// parseKnown reads the schemes of this package.
 func parseKnown(text string, maxMemory uint32) (storedHash, error) {
 	if len(text) > maxText {
 		return nil, fmt.Errorf("it has %d bytes, at most %d", len(text), maxText)
