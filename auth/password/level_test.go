@@ -243,8 +243,8 @@ func TestVerify_ATK_L02_OneDearRow(t *testing.T) {
 	}
 }
 
-// ATK-L09, ATK-L13: every round of SHA-crypt hashes the password again, so that a long one would hold a slot for 20 s. Over 512
-// bytes nothing is computed, as in libxcrypt, and the login fails, with a reason for the log.
+// ATK-L09, ATK-L13: every round of SHA-crypt hashes the password again, so that the longest would take 20 times as long as a
+// short one. Over 512 bytes nothing is computed, as in libxcrypt, and the login fails, with a reason for the log.
 func TestVerify_ATK_L09_SHACrypt(t *testing.T) {
 	t.Parallel()
 	const made = "$5$rounds=1000$PMa9sZMUOawtqtJS$P1A8.yHMnWriFpEu9B8vTewPDGbzT.wh/aQDexcskr1" // passlib's of 512 times x

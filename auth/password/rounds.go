@@ -22,7 +22,7 @@ const (
 	roundsKinds
 )
 
-// kinds is what tells them apart. A check of most rounds takes about a second of the password lengths that derive takes.
+// kinds is what tells them apart. A check of the most rounds takes a few seconds.
 var kinds = [roundsKinds]struct {
 	new    func() hash.Hash
 	most   uint32 // the ceiling of a stored hash

@@ -12,7 +12,7 @@ const (
 	maxCryptSalt   = 16
 
 	// maxCryptBytes is the longest password that SHA-crypt is computed of, as in libxcrypt: every round hashes the password
-	// again, so that one of 2,048 bytes would take 20 s (ATK-L09, ATK-L13).
+	// again, so that one of 2,048 bytes takes 20 times as long as a short one (ATK-L09, ATK-L13).
 	maxCryptBytes = 512
 )
 
