@@ -25,8 +25,8 @@ import (
 // What people have typed: the last is over the 72 bytes of bcrypt.
 var typed = []string{"correct horse battery staple", "пароль-é-密码-🔑", strings.Repeat("long ", 20)}
 
-// TestMoving_Passwords: each hash that argon2-cffi, passlib, bcrypt, Django and Werkzeug make opens for its password alone (U-18, P-01),
-// and is replaced once by one that argon2-cffi and passlib accept.
+// TestMoving_Passwords: each hash that argon2-cffi, passlib, bcrypt, Django and Werkzeug make opens for its
+// password alone (U-18, P-01), and is replaced once by one that argon2-cffi and passlib accept.
 func TestMoving_Passwords(t *testing.T) {
 	var made []struct{ Scheme, Password, Hash string }
 	pythontest.Run(t, `
@@ -66,7 +66,7 @@ answer = [{"Scheme": s, "Password": p, "Hash": f(p)} for s, f in schemes.items()
 `, append([]string{"cafe\u0301 in NFD, as it was sent", strings.Repeat("пароль ", 10)}, typed...), &made)
 	hashers := map[string]*password.Hasher{} // one for each scheme, since a failed check does the work of all that were met
 	for _, m := range made {
-		// bcrypt (U-19: for a system that dropped half a character, too) cuts off at 72 bytes, so whoever used it plainly has to say so.
+		// bcrypt cuts off at 72 bytes, and some drop half a character first (U-19), so whoever used it has to say so.
 		cuts := strings.HasSuffix(m.Scheme, "bcrypt") || strings.HasSuffix(m.Scheme, "2a")
 		h := hashers[m.Scheme]
 		if h == nil {

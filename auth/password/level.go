@@ -6,8 +6,9 @@ import (
 	"sync/atomic"
 )
 
-// levelBcryptCost is what failed checks are brought up to at most, as kinds and scryptLevel say for other schemes: a single hash
-// of a higher cost must not slow every failed login down. 12 is the default of passlib, Django, PHP and Rails.
+// levelBcryptCost is what failed checks are brought up to at most, as kinds and scryptLevel say for other
+// schemes: a single hash of a higher cost must not slow every failed login down. 12 is the default of passlib,
+// Django, PHP and Rails.
 const levelBcryptCost = 12
 
 // met is what stored hashes there are beside new ones, as far as this process has seen.

@@ -1,8 +1,8 @@
 // Package password turns passwords into hashes that can be verified, in bounded memory.
 //
 // New hashes are argon2id (RFC 9106) in the PHC form that argon2-cffi writes. What older systems left is
-// verified as well: argon2i, bcrypt, PBKDF2, scrypt and SHA-crypt, in the forms of passlib, Django and Werkzeug. Upgrade
-// replaces it.
+// verified as well: argon2i, bcrypt, PBKDF2, scrypt and SHA-crypt, in the forms of passlib, Django and
+// Werkzeug. Upgrade replaces it.
 //
 // It does not own accounts, storage, limits on tries, or what makes a password good enough (package policy).
 package password
@@ -62,8 +62,8 @@ type Config struct {
 
 	// MaxMemory is the most KiB that a stored hash may ask for; 0 means 256 MiB, or Memory where that
 	// is more. It covers the defaults of argon2-cffi, passlib, Django, PHP and libsodium (moderate).
-	// Other ceilings are fixed: 16 passes, 64 lanes, bcrypt cost 16, scrypt N x r x p of 2^22, 2,000,000 rounds of PBKDF2
-	// and 1,000,000 of SHA-crypt.
+	// Other ceilings are fixed: 16 passes, 64 lanes, bcrypt cost 16, scrypt N x r x p of 2^22, 2,000,000 rounds
+	// of PBKDF2 and 1,000,000 of SHA-crypt.
 	MaxMemory uint32
 
 	// Bcrypt makes new hashes bcrypt of this cost, for those who must share them with a system that knows
@@ -75,9 +75,9 @@ type Config struct {
 	// Pepper is a secret that is no part of the store and without which its hashes cannot be tried. See [Pepper].
 	Pepper Pepper
 
-	// Schemes read the hashes of an older system that are none of this package's. They are asked in order, before the
-	// package's own schemes but never for what Hash writes. Anything that is weak, such as MD5 or SHA-1 without rounds, is read by
-	// such a Scheme or not at all.
+	// Schemes read the hashes of an older system that are none of this package's. They are asked in order,
+	// before the package's own schemes but never for what Hash writes. Anything that is weak, such as MD5 or
+	// SHA-1 without rounds, is read by such a Scheme or not at all.
 	Schemes []Scheme
 
 	// Observe gets an event "rehash" for each hash that Upgrade replaced or could not replace. It has no subject: the
@@ -232,10 +232,10 @@ func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
 // room, or ctx ended while it waited. hash "", or one that begins with "!", means that there is no such user or no
 // password; it costs what a wrong password costs (ASVS V6.3.8). White space around hash is ignored.
 //
-// A failed check does the work of a new hash at least, within half a pass, so that neither a missing user nor an old,
-// cheaper hash shows in its time. Once the process has met a hash of bcrypt, PBKDF2, scrypt, SHA-crypt or a [Scheme], each
-// failed check does that work too. What does show is a stored hash that costs more than a new one, bcrypt above cost 12, PBKDF2 and
-// scrypt above OWASP's costs, and SHA-crypt above passlib's rounds.
+// A failed check does the work of a new hash at least, within half a pass, so that neither a missing user nor
+// an old, cheaper hash shows in its time. Once the process has met a hash of bcrypt, PBKDF2, scrypt, SHA-crypt
+// or a [Scheme], each failed check does that work too. What does show is a stored hash that costs more than a
+// new one, bcrypt above cost 12, PBKDF2 and scrypt above OWASP's costs, and SHA-crypt above passlib's rounds.
 //
 // A password is compared in NFC. One that came in another form is then compared as it came, for an older system that hashed
 // what it was sent; that costs the same again, whoever the user is.

@@ -64,8 +64,8 @@ var errNoHash = fmt.Errorf("%w: there is no password to compare with", auth.Logi
 // parse reads a stored hash, and the name of its pepper, "" without one. Its errors never quote it: what
 // stands in that column may be anything, even a password.
 //
-// White space around it is what a CHAR column or a line of a file has added. "!" before it is how Django and Unix mark an
-// account whose password is not to be used.
+// White space around it is what a CHAR column or a line of a file has added. "!" before it is how Django and
+// Unix mark an account whose password is not to be used.
 func (h *Hasher) parse(text string) (s storedHash, peppered string, err error) {
 	text = strings.Trim(text, whiteSpace)
 	if text == "" || text[0] == '!' {

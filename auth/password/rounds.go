@@ -97,7 +97,8 @@ func newRounds(kind int, rounds string, salt, digest []byte) (storedHash, error)
 	return roundsHash{kind, int(n), salt, digest}, nil
 }
 
-// deriveRounds returns nil, which is the digest of nothing, when the platform refuses the parameters, as FIPS 140 mode does.
+// deriveRounds returns nil, which is the digest of nothing, when the platform refuses the parameters, as FIPS
+// 140 mode does.
 func deriveRounds(r roundsHash, password []byte) []byte {
 	return kinds[r.kind].derive(kinds[r.kind].new, password, r.salt, r.rounds)
 }

@@ -117,8 +117,8 @@ func deriveScrypt(s scryptHash, password []byte) []byte {
 	return digest
 }
 
-// levelScrypt brings a check of the cost done, 0 for none, up to goal, within a 32nd. It takes no more memory than a new
-// hash: one dear row must not make all failed logins wait for each other.
+// levelScrypt brings a check of the cost done, 0 for none, up to goal, within a 32nd. It takes no more memory
+// than a new hash: one dear row must not make all failed logins wait for each other.
 func (h *Hasher) levelScrypt(ctx context.Context, slot *slot, done, goal uint64, pw []byte) {
 	const r = 8 // of n blocks that is n KiB
 	for missing := goal - min(done, goal); missing >= 2*r && 32*missing >= goal; {

@@ -11,16 +11,16 @@ const (
 	minCryptRounds = 1000
 	maxCryptSalt   = 16
 
-	// maxCryptBytes is the longest password that SHA-crypt is computed of, as in libxcrypt: every round hashes the password
-	// again, so that one of 2,048 bytes takes 20 times as long as a short one (ATK-L09, ATK-L13).
+	// maxCryptBytes is the longest password that SHA-crypt is computed of, as in libxcrypt: every round hashes
+	// the password again, so that one of 2,048 bytes takes 20 times as long as a short one (ATK-L09, ATK-L13).
 	maxCryptBytes = 512
 )
 
 // errCryptTooLong does not depend on whether the password is right.
 var errCryptTooLong = errors.New("the password is over 512 bytes and the hash is sha256_crypt or sha512_crypt")
 
-// parseCrypt reads $5$rounds=535000$salt$digest and $5$salt$digest, and $6$ in the same way: passlib's sha256_crypt and
-// sha512_crypt, and what Linux has in /etc/shadow.
+// parseCrypt reads $5$rounds=535000$salt$digest and $5$salt$digest, and $6$ in the same way: passlib's
+// sha256_crypt and sha512_crypt, and what Linux has in /etc/shadow.
 func parseCrypt(parts []string) (storedHash, error) {
 	kind, size := cryptSHA256, 43
 	if parts[1] == "6" {
@@ -41,8 +41,9 @@ func parseCrypt(parts []string) (storedHash, error) {
 	return roundsHash{kind, int(rounds), []byte(salt), []byte(digest)}, nil
 }
 
-// deriveCrypt is U. Drepper's "Unix crypt using SHA-256 and SHA-512", version 0.6; the numbers are its steps. The digest is
-// in the text form of that document. Of a password over maxCryptBytes it is nil, the digest of nothing.
+// deriveCrypt is U. Drepper's "Unix crypt using SHA-256 and SHA-512", version 0.6; the numbers are its steps.
+// The digest is in the text form of that document. Of a password over maxCryptBytes it is nil, the digest of
+// nothing.
 func deriveCrypt(new func() hash.Hash, password, salt []byte, rounds int) []byte {
 	if len(password) > maxCryptBytes {
 		return nil

@@ -36,8 +36,9 @@ var interpreter = sync.OnceValues(func() (string, error) {
 	return "", last
 })
 
-// Run runs code, in which "given" is in, and reads into out what it puts into "answer". The modules argon2, passlib.hash, jwt (PyJWT),
-// jose, pyotp and cryptography.fernet are imported, and Django and Werkzeug can be. Without them the test is skipped, or fails when DOORWARD_TEST_SERVERS=required.
+// Run runs code, in which "given" is in, and reads into out what it puts into "answer". The modules argon2,
+// passlib.hash, jwt (PyJWT), jose, pyotp and cryptography.fernet are imported, and Django and Werkzeug can be.
+// Without them the test is skipped, or fails when DOORWARD_TEST_SERVERS=required.
 func Run(t testing.TB, code string, in, out any) {
 	t.Helper()
 	python, err := interpreter()
