@@ -46,9 +46,11 @@ func TestBcrypt_New(t *testing.T) {
 		strings.Replace(text, "$10$", "$11$", 1): true,
 		strings.Replace(text, "$10$", "$09$", 1): true,
 		"$bcrypt-sha256$v=2,t=2b,r=10$" + text[7:29] + "$" + text[29:]: true,
-		argon: true,
-		"":    true,
-		"x":   true,
+		"bcrypt$" + text:        true, // Django's
+		"bcrypt_sha256$" + text: true,
+		argon:                   true,
+		"":                      true,
+		"x":                     true,
 	} {
 		if got := h.NeedsRehash(hash); got != want {
 			t.Errorf("%s: got %v", hash, got)

@@ -198,6 +198,7 @@ func TestNeedsRehash_STD_P11(t *testing.T) {
 		{"other time", strings.Replace(own, "t=3", "t=4", 1), true},
 		{"other lanes", strings.Replace(own, "p=1", "p=2", 1), true},
 		{"argon2i", strings.Replace(own, "argon2id", "argon2i", 1), true},
+		{"Django's spelling of the same", "argon2" + own, true},
 		{"short salt", strings.Replace(own, "$"+strings.Split(own, "$")[4], "$c29tZXNhbHQ", 1), true},
 		{"short tag", own[:len(own)-21], true},
 		{"bcrypt", "$2b$12$bIRGj4QPPoSUMWsJE.4Pk.T1qTpDWz7HhMnuiQhGzGinKPsx/HQdq", true},
