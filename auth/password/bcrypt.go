@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/doorward/doorward/auth"
 )
@@ -27,6 +28,7 @@ type bcryptHash struct {
 	text    string
 	cost    int
 	prehash func(salt string, password []byte) []byte // nil: nothing, and bcrypt's limit holds
+	django  bool                                      // the stored text begins with bcrypt$ or bcrypt_sha256$
 }
 
 // needs is 0: bcrypt fills 4 KiB. It takes a slot all the same.
@@ -37,13 +39,24 @@ func (b bcryptHash) cuts(password []byte) bool {
 	return b.prehash == nil && len(password) > bcryptReads
 }
 
-// crypt returns the arguments of the comparison.
-func (b bcryptHash) crypt(password []byte) (hash, input []byte) {
+// inputs returns what is compared with b: one, or two where password goes on after 72 bytes and byte 72 is inside a
+// character. Some systems cut there and hashed the half character; others dropped it (U-19).
+func (b bcryptHash) inputs(password []byte, truncate bool) [][]byte {
 	if b.prehash != nil {
 		salt := b.text[len("$2b$12$"):][:22]
-		password = b.prehash(salt, password)
+		return [][]byte{b.prehash(salt, password)}
 	}
-	return []byte(b.text), password[:min(len(password), bcryptReads)]
+	if !b.cuts(password) {
+		return [][]byte{password}
+	}
+	end := bcryptReads
+	for !utf8.RuneStart(password[end]) { // at most three times: prepare refuses what is not UTF-8
+		end--
+	}
+	if !truncate || end == bcryptReads {
+		return [][]byte{password[:bcryptReads]}
+	}
+	return [][]byte{password[:bcryptReads], password[:end]}
 }
 
 // hashBcrypt returns a new hash. The text says 2b, which every library reads; x/crypto writes 2a.
@@ -71,13 +84,13 @@ func dummyBcrypt(cost int) bcryptHash {
 // parseBcrypt reads $2b$12$ and 22 characters of salt, 31 of digest. $2a$, $2b$ and $2y$ name the
 // same function here: they differ in bugs that other libraries had with input that prepare refuses.
 // $2x$, the hash with such a bug, and the unversioned $2$ are not read.
-func parseBcrypt(text string, parts []string) (storedHash, error) {
+func parseBcrypt(text string, parts []string) (b bcryptHash, err error) {
 	if len(parts) != 4 || len(parts[2]) != 2 || len(parts[3]) != 53 || !isBcrypt64(parts[3]) {
-		return nil, errors.New("not $2b$cost$ and 53 characters of ./A-Za-z0-9")
+		return b, errors.New("not $2b$cost$ and 53 characters of ./A-Za-z0-9")
 	}
 	cost, err := number("r="+strings.TrimPrefix(parts[2], "0"), "r=", minBcryptCost, maxBcryptCost)
 	if err != nil {
-		return nil, fmt.Errorf("bcrypt cost: %w", err)
+		return b, fmt.Errorf("bcrypt cost: %w", err)
 	}
 	return bcryptHash{text: text, cost: int(cost)}, nil
 }

@@ -2,7 +2,10 @@ package password_test
 
 import (
 	"context"
+	"crypto/md5"
 	"crypto/rand"
+	"crypto/subtle"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log"
@@ -96,6 +99,43 @@ func ExamplePepper() {
 
 	// Output:
 	// $pepper$v=1,k=2026-11$argon2id$v=19$m=65536,t=3,p=4 <nil>
+}
+
+// salted reads md5$salt$digest, of Django's MD5PasswordHasher.
+type salted struct{}
+
+func (salted) Parse(hash string) (*password.Check, error) {
+	rest, ok := strings.CutPrefix(hash, "md5$")
+	if !ok {
+		return nil, nil // of another scheme
+	}
+	salt, text, _ := strings.Cut(rest, "$")
+	digest, err := hex.DecodeString(text)
+	if err != nil || len(digest) != md5.Size {
+		return nil, errors.New("not md5$salt$digest")
+	}
+	return &password.Check{Verify: func(password []byte) bool {
+		sum := md5.Sum(append([]byte(salt), password...))
+		return subtle.ConstantTimeCompare(sum[:], digest) == 1
+	}}, nil
+}
+
+// A scheme of an older system that the package does not read, because it is weak: the application reads it, so that nobody
+// has to reset a password, and each hash is replaced at the next login of its owner.
+func ExampleScheme() {
+	hasher, err := password.New(password.Config{Schemes: []password.Scheme{salted{}}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	stored := "md5$seasalt$20165960c7b75f0c4670c4444b95825c        " // from a CHAR column
+	rehash, err := hasher.Verify(context.Background(), stored, "p\u00e4ssw\u00f6rd \u9375")
+	fmt.Println(rehash, err)
+	_, err = hasher.Verify(context.Background(), stored, "another")
+	fmt.Println(auth.CodeOf(err))
+
+	// Output:
+	// true <nil>
+	// login_failed
 }
 
 // bcrypt, for a column that another system reads too.

@@ -2,21 +2,22 @@ package password
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 )
 
-// What failed checks are brought up to at most. A single hash of a higher cost must not slow every failed login down.
-const (
-	levelBcryptCost = 12 // the default of passlib, Django, PHP and Rails
-	levelSHA256     = 600_000
-	levelSHA512     = 210_000 // both OWASP's for PBKDF2
-)
+// levelBcryptCost is what failed checks are brought up to at most, as kinds and scryptLevel say for other
+// schemes: a single hash of a higher cost must not slow every failed login down. 12 is the default of passlib,
+// Django, PHP and Rails.
+const levelBcryptCost = 12
 
 // met is what stored hashes there are beside new ones, as far as this process has seen.
 type met struct {
-	argon2 atomic.Bool
-	bcrypt atomic.Int32    // the highest cost
-	rounds [2]atomic.Int32 // of PBKDF2 with SHA-256 and SHA-512, the most
+	argon2  atomic.Bool
+	bcrypt  atomic.Int32              // the highest cost
+	scrypt  atomic.Int32              // the most work
+	rounds  [roundsKinds]atomic.Int32 // the most
+	schemes []atomic.Pointer[Check]   // the first
 }
 
 func (m *met) note(s storedHash) {
@@ -25,12 +26,14 @@ func (m *met) note(s storedHash) {
 		m.argon2.Store(true)
 	case bcryptHash:
 		raise(&m.bcrypt, min(s.cost, levelBcryptCost))
-	case pbkdf2Hash:
-		raise(&m.rounds[s.sha512], min(s.rounds, levelRounds[s.sha512]))
+	case scryptHash:
+		raise(&m.scrypt, int(min(s.work(), scryptLevel)))
+	case schemeHash:
+		m.schemes[s.index].CompareAndSwap(nil, s.check)
+	case roundsHash:
+		raise(&m.rounds[s.kind], min(s.rounds, kinds[s.kind].level))
 	}
 }
-
-var levelRounds = [2]int{levelSHA256, levelSHA512}
 
 func raise(v *atomic.Int32, to int) {
 	for old := v.Load(); int(old) < to; old = v.Load() {
@@ -48,18 +51,25 @@ func (h *Hasher) dummy() storedHash {
 
 // level does the work that a failed check of s still lacks: one new hash, and one of each older scheme
 // that was met. Otherwise a fast refusal tells that the account exists and has an old hash (ATK-L02).
+// form is what was compared with s, and pw the same without a pepper: how often bcrypt compares depends on pw alone, so
+// that it tells nothing of the account.
 // When ctx ends it stops: nobody waits for the answer, so nobody measures it.
-func (h *Hasher) level(ctx context.Context, slot *slot, s storedHash, pw []byte) {
-	var work uint64
-	var cost int
-	var rounds [2]int
+func (h *Hasher) level(ctx context.Context, slot *slot, s storedHash, form, pw []byte) {
+	var work, mixed uint64 // of argon2 and scrypt
+	var cost, compared int // of bcrypt: how dear, and how often
+	var rounds [roundsKinds]int
+	scheme := -1
 	switch s := s.(type) {
 	case argon2Hash:
 		work = s.work()
 	case bcryptHash:
-		cost = s.cost
-	case pbkdf2Hash:
-		rounds[s.sha512] = s.rounds
+		cost, compared = s.cost, len(s.inputs(form, h.truncate))
+	case scryptHash:
+		mixed = s.work()
+	case schemeHash:
+		scheme = s.index
+	case roundsHash:
+		rounds[s.kind] = s.rounds
 	}
 
 	if missing := h.live.work() - min(work, h.live.work()); missing > 0 && h.met.argon2.Load() {
@@ -69,17 +79,35 @@ func (h *Hasher) level(ctx context.Context, slot *slot, s storedHash, pw []byte)
 			h.derive(rest, pw)
 		}
 	}
-	goal := int(h.met.bcrypt.Load())
-	if cost == 0 && goal > 0 && ctx.Err() == nil {
-		_ = h.compare(dummyBcrypt(goal).crypt(pw))
-		cost = goal
-	}
-	for ; cost < goal && ctx.Err() == nil; cost++ { // 2^c + 2^c + 2^(c+1) + ... + 2^(goal-1) = 2^goal
-		_ = h.compare(dummyBcrypt(cost).crypt(pw))
+	if goal := int(h.met.bcrypt.Load()); goal > 0 {
+		for _, input := range dummyBcrypt(goal).inputs(pw, h.truncate) {
+			done := 0
+			if compared > 0 {
+				done, compared = cost, compared-1
+			}
+			h.levelBcrypt(ctx, done, goal, input)
+		}
 	}
 	for i := range rounds {
 		if missing := int(h.met.rounds[i].Load()) - rounds[i]; missing > 0 && ctx.Err() == nil {
-			h.stretch(pbkdf2Hash{sha512: i, rounds: missing, salt: h.live.salt}, pw)
+			h.stretch(roundsHash{kind: i, rounds: missing, salt: h.live.salt}, pw)
 		}
+	}
+	h.levelScrypt(ctx, slot, mixed, uint64(h.met.scrypt.Load()), pw)
+	for i := range h.met.schemes {
+		if check := h.met.schemes[i].Load(); check != nil && i != scheme && slot.more(ctx, check.Memory) == nil {
+			check.Verify(slices.Clone(pw))
+		}
+	}
+}
+
+// levelBcrypt brings one comparison of cost done, 0 for none, up to goal.
+func (h *Hasher) levelBcrypt(ctx context.Context, done, goal int, input []byte) {
+	if done == 0 && ctx.Err() == nil {
+		_ = h.compare([]byte(dummyBcrypt(goal).text), input)
+		return
+	}
+	for ; done < goal && ctx.Err() == nil; done++ { // 2^c + 2^c + 2^(c+1) + ... + 2^(goal-1) = 2^goal
+		_ = h.compare([]byte(dummyBcrypt(done).text), input)
 	}
 }

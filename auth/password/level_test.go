@@ -174,3 +174,93 @@ func TestVerify_Reasons(t *testing.T) {
 		seen[err.Error()] = true
 	}
 }
+
+// ATK-L02 for every scheme of older systems: once hashes of all of them were met, each failed check does the same work,
+// whatever the hash, and whatever its cost below that of the others.
+func TestVerify_ATK_L02_EachScheme(t *testing.T) {
+	h := newHasher(t, cheap)
+	a := func(n int) string { return strings.Repeat("a", n) }
+	hashes := map[string]string{
+		"own": mustHash(t, h, "password"), "unknown user": "", "unusable": "!", "malformed": "pbkdf2_sha256$0$salt$" + b64(32),
+		"passlib pbkdf2_sha256": "$pbkdf2-sha256$29000$" + raw64(16) + "$" + raw64(32), "Django's": "pbkdf2_sha256$260000$salt$" + b64(32),
+		"passlib pbkdf2_sha512": "$pbkdf2-sha512$25000$" + raw64(16) + "$" + raw64(64), "Werkzeug's": "pbkdf2:sha512:20000$salt$" + a(128),
+		"passlib pbkdf2_sha1": "$pbkdf2$131000$" + raw64(16) + "$" + raw64(20), "Django's SHA-1": "pbkdf2_sha1$10000$salt$" + b64(20),
+		"sha256_crypt": "$5$rounds=535000$salt$" + a(43), "sha256_crypt, 5,000 rounds": "$5$salt$" + a(43),
+		"sha512_crypt": "$6$rounds=656000$salt$" + a(86), "sha512_crypt, 1,000 rounds": "$6$rounds=1000$salt$" + a(86),
+		"passlib scrypt": "$scrypt$ln=16,r=8,p=1$" + raw64(16) + "$" + raw64(32), "Django's scrypt": "scrypt$16384$salt$8$1$" + b64(64),
+		"scrypt of another r": "$scrypt$ln=8,r=3,p=5$" + raw64(16) + "$" + raw64(32), "Werkzeug's scrypt": "scrypt:32768:8:1$salt$" + a(128),
+		"bcrypt": "$2b$12$" + a(53), "Django's bcrypt": "bcrypt$$2b$10$" + a(53), "Django's bcrypt_sha256": "bcrypt_sha256$$2b$12$" + a(53),
+		"Django's argon2": "argon2$argon2id$v=19$m=12288,t=2,p=1$" + raw64(16) + "$" + raw64(32),
+	}
+	h.Observe(noWork)
+	for _, hash := range hashes { // meet them all
+		if _, err := h.Verify(t.Context(), hash, "wrong"); auth.CodeOf(err) != auth.LoginFailed {
+			t.Fatal(err)
+		}
+	}
+	live := int64(cheap.Memory) * int64(cheap.Time)
+	rounds := [5]int64{260_000, 25_000, 131_000, 535_000, 656_000}
+	for name, hash := range hashes {
+		n := h.Observe(noWork)
+		if _, err := h.Verify(t.Context(), hash, "wrong"); auth.CodeOf(err) != auth.LoginFailed {
+			t.Errorf("%s: got %v", name, err)
+		}
+		if n.Work.Load() != live || n.Cost.Load() != 1<<12 {
+			t.Errorf("%s: %d KiB, %d rounds of bcrypt", name, n.Work.Load(), n.Cost.Load())
+		}
+		for i, want := range rounds {
+			if got := n.Rounds[i].Load(); got != want {
+				t.Errorf("%s: %d rounds of kind %d, expected %d", name, got, i, want)
+			}
+		}
+		if got := n.Scrypt.Load(); got > 1<<19 || got < 1<<19-1<<14 {
+			t.Errorf("%s: scrypt of %d, expected %d within a 32nd", name, got, 1<<19)
+		}
+	}
+}
+
+// One dear row must not slow every other failed login down, nor make them wait for its memory.
+func TestVerify_ATK_L02_OneDearRow(t *testing.T) {
+	h := newHasher(t, cheap)
+	h.Observe(noWork)
+	for _, hash := range []string{
+		"$pbkdf2$2000000$" + raw64(16) + "$" + raw64(20), "$5$rounds=1000000$salt$" + strings.Repeat("a", 43),
+		"$6$rounds=1000000$salt$" + strings.Repeat("a", 86), "$scrypt$ln=18,r=7,p=2$" + raw64(16) + "$" + raw64(32),
+	} {
+		if _, err := h.Verify(t.Context(), hash, "wrong"); auth.CodeOf(err) != auth.LoginFailed || errors.Is(err, password.ErrHash) {
+			t.Fatal(err)
+		}
+	}
+	n := h.Observe(noWork)
+	if _, err := h.Verify(t.Context(), "", "wrong"); auth.CodeOf(err) != auth.LoginFailed {
+		t.Fatal(err)
+	}
+	if n.Rounds[2].Load() != 1_300_000 || n.Rounds[3].Load() != 535_000 || n.Rounds[4].Load() != 656_000 || n.Scrypt.Load() > 1<<20 {
+		t.Errorf("SHA-1 %d, SHA-crypt %d and %d, scrypt %d", n.Rounds[2].Load(), n.Rounds[3].Load(), n.Rounds[4].Load(), n.Scrypt.Load())
+	}
+	if most := n.MixMemory.Load(); most > int64(cheap.Memory)+8 {
+		t.Errorf("scrypt for an unknown user took %d KiB, a new hash takes %d", most, cheap.Memory)
+	}
+}
+
+// ATK-L09, ATK-L13: every round of SHA-crypt hashes the password again, so that the longest would take 20 times as long as a
+// short one. Over 512 bytes nothing is computed, as in libxcrypt, and the login fails, with a reason for the log.
+func TestVerify_ATK_L09_SHACrypt(t *testing.T) {
+	t.Parallel()
+	const made = "$5$rounds=1000$PMa9sZMUOawtqtJS$P1A8.yHMnWriFpEu9B8vTewPDGbzT.wh/aQDexcskr1" // passlib's of 512 times x
+	h := newHasher(t, cheap)
+	if rehash, err := h.Verify(t.Context(), made, strings.Repeat("x", 512)); err != nil || !rehash {
+		t.Errorf("512 bytes: got %v, %v", rehash, err)
+	}
+	for _, hash := range []string{made, "$6$rounds=1000000$salt$" + strings.Repeat("a", 86)} {
+		_, err := h.Verify(t.Context(), hash, strings.Repeat("x", 513))
+		if auth.CodeOf(err) != auth.LoginFailed || errors.Is(err, password.ErrHash) || !strings.Contains(err.Error(), "over 512 bytes") {
+			t.Errorf("513 bytes: got %v", err)
+		}
+	}
+	for _, kind := range []int{3, 4} {
+		if digest := password.Derive(kind, strings.Repeat("x", 513), 1_000_000); digest != nil {
+			t.Errorf("kind %d: a digest of 513 bytes was computed", kind)
+		}
+	}
+}

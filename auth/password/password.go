@@ -1,7 +1,8 @@
 // Package password turns passwords into hashes that can be verified, in bounded memory.
 //
 // New hashes are argon2id (RFC 9106) in the PHC form that argon2-cffi writes. What older systems left is
-// verified as well: argon2i, bcrypt, and passlib's bcrypt_sha256, pbkdf2_sha256 and pbkdf2_sha512; Upgrade replaces it.
+// verified as well: argon2i, bcrypt, PBKDF2, scrypt and SHA-crypt, in the forms of passlib, Django and
+// Werkzeug. Upgrade replaces it.
 //
 // It does not own accounts, storage, limits on tries, or what makes a password good enough (package policy).
 package password
@@ -14,7 +15,9 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"unicode/utf8"
 
 	"golang.org/x/crypto/argon2"
@@ -59,7 +62,8 @@ type Config struct {
 
 	// MaxMemory is the most KiB that a stored hash may ask for; 0 means 256 MiB, or Memory where that
 	// is more. It covers the defaults of argon2-cffi, passlib, Django, PHP and libsodium (moderate).
-	// Other ceilings are fixed: 16 passes, 64 lanes, bcrypt cost 16.
+	// Other ceilings are fixed: 16 passes, 64 lanes, bcrypt cost 16, scrypt N x r x p of 2^22, 2,000,000 rounds
+	// of PBKDF2 and 1,000,000 of SHA-crypt.
 	MaxMemory uint32
 
 	// Bcrypt makes new hashes bcrypt of this cost, for those who must share them with a system that knows
@@ -71,13 +75,18 @@ type Config struct {
 	// Pepper is a secret that is no part of the store and without which its hashes cannot be tried. See [Pepper].
 	Pepper Pepper
 
+	// Schemes read the hashes of an older system that are none of this package's. They are asked in order,
+	// before the package's own schemes but never for what Hash writes. Anything that is weak, such as MD5 or
+	// SHA-1 without rounds, is read by such a Scheme or not at all.
+	Schemes []Scheme
+
 	// Observe gets an event "rehash" for each hash that Upgrade replaced or could not replace. It has no subject: the
 	// context is the caller's. nil: none.
 	Observe func(context.Context, auth.Event)
 
-	// AllowBcryptTruncation compares the first 72 bytes of a longer password with a bcrypt hash. Only
-	// for a store whose earlier system cut them off itself: everybody who knows the first 72 bytes
-	// gets in, until the hash is replaced.
+	// AllowBcryptTruncation compares the first 72 bytes of a longer password with a bcrypt hash, and where byte 72 is
+	// inside a character, also the 69 to 71 bytes before that character. Only for a store whose earlier system cut
+	// passwords off itself: everybody who knows those first bytes gets in, until the hash is replaced.
 	AllowBcryptTruncation bool
 }
 
@@ -88,6 +97,7 @@ type Hasher struct {
 	maxMemory uint32
 	truncate  bool
 	pepper    Pepper
+	schemes   []Scheme
 	observe   func(context.Context, auth.Event)
 	gate      *gate
 	met       met
@@ -95,7 +105,8 @@ type Hasher struct {
 	derive   func(a argon2Hash, password []byte) []byte      // argon2; tests count and replace it
 	compare  func(hash, password []byte) error               // bcrypt; likewise
 	generate func(password []byte, cost int) ([]byte, error) // bcrypt; likewise
-	stretch  func(p pbkdf2Hash, password []byte) []byte      // PBKDF2; likewise
+	stretch  func(r roundsHash, password []byte) []byte      // PBKDF2 and SHA-crypt; likewise
+	mix      func(s scryptHash, password []byte) []byte      // scrypt; likewise
 }
 
 // New checks c and returns a Hasher. An error names what was given and what is expected.
@@ -127,6 +138,8 @@ func New(c Config) (*Hasher, error) {
 		return nil, fmt.Errorf("password: Config.Slots: got %d, expected 0 (GOMAXPROCS) to %d", c.Slots, maxSlots)
 	case c.Bcrypt != 0 && (c.Bcrypt < newBcryptCost || c.Bcrypt > maxBcryptCost):
 		return nil, fmt.Errorf("password: Config.Bcrypt: got cost %d, expected 0 (argon2id) or %d to %d (ASVS 5.0 appendix C)", c.Bcrypt, newBcryptCost, maxBcryptCost)
+	case slices.Contains(c.Schemes, nil):
+		return nil, errors.New("password: Config.Schemes: got a nil Scheme")
 	case c.MaxMemory < c.Memory || c.MaxMemory > memoryLimit:
 		return nil, fmt.Errorf("password: Config.MaxMemory: got %d KiB, expected Memory (%d) to %d", c.MaxMemory, c.Memory, memoryLimit)
 	}
@@ -140,13 +153,16 @@ func New(c Config) (*Hasher, error) {
 		maxMemory: c.MaxMemory,
 		truncate:  c.AllowBcryptTruncation,
 		pepper:    c.Pepper,
+		schemes:   slices.Clone(c.Schemes),
 		observe:   c.Observe,
 		gate:      newGate(c.Slots, max(c.Queue, 0), uint64(c.Slots)*uint64(c.Memory)),
 		derive:    deriveArgon2,
 		compare:   bcrypt.CompareHashAndPassword,
 		generate:  bcrypt.GenerateFromPassword,
-		stretch:   derivePBKDF2,
+		stretch:   deriveRounds,
+		mix:       deriveScrypt,
 	}
+	h.met.schemes = make([]atomic.Pointer[Check], len(h.schemes))
 	if h.bcrypt == 0 {
 		h.met.argon2.Store(true)
 	} else {
@@ -213,12 +229,13 @@ func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
 //
 // An error wraps [auth.LoginFailed] when the password is wrong or unfit (see Hash) and when the hash
 // cannot be used ([ErrHash], [ErrTooLong]), and [auth.Busy] when nothing was compared: there is no
-// room, or ctx ended while it waited. hash "" means that there is no such user or no password; it
-// costs what a wrong password costs (ASVS V6.3.8).
+// room, or ctx ended while it waited. hash "", or one that begins with "!", means that there is no such user or no
+// password; it costs what a wrong password costs (ASVS V6.3.8). White space around hash is ignored.
 //
-// A failed check does the work of a new hash at least, within half a pass, so that neither a missing user nor an old,
-// cheaper hash shows in its time. Once the process has met a hash of bcrypt or PBKDF2, each failed check does that
-// work too. A stored hash that costs more than a new one, bcrypt above cost 12 and PBKDF2 above OWASP's rounds do show.
+// A failed check does the work of a new hash at least, within half a pass, so that neither a missing user nor
+// an old, cheaper hash shows in its time. Once the process has met a hash of bcrypt, PBKDF2, scrypt, SHA-crypt
+// or a [Scheme], each failed check does that work too. What does show is a stored hash that costs more than a
+// new one, bcrypt above cost 12, PBKDF2 and scrypt above OWASP's costs, and SHA-crypt above passlib's rounds.
 //
 // A password is compared in NFC. One that came in another form is then compared as it came, for an older system that hashed
 // what it was sent; that costs the same again, whoever the user is.
@@ -228,14 +245,15 @@ func (h *Hasher) Verify(ctx context.Context, hash, password string) (needsRehash
 	if err != nil {
 		return false, fmt.Errorf("%w: %w", auth.LoginFailed, err)
 	}
-	forms := [][]byte{pw}
+	typed := [][]byte{pw}
 	if string(pw) != password {
-		forms = append(forms, []byte(password))
+		typed = append(typed, []byte(password))
 	}
-	s, peppered, err := parse(hash, h.maxMemory)
+	s, peppered, err := h.parse(hash)
+	forms := slices.Clone(typed)
 	if err == nil && peppered != "" {
 		for i := range forms {
-			if forms[i], err = h.pepper.reapply(peppered, forms[i]); err != nil {
+			if forms[i], err = h.pepper.reapply(peppered, typed[i]); err != nil {
 				break
 			}
 		}
@@ -264,7 +282,7 @@ func (h *Hasher) Verify(ctx context.Context, hash, password string) (needsRehash
 		if i == 0 {
 			verdict = cmp.Or(verdict, err)
 		}
-		h.level(ctx, slot, s, form)
+		h.level(ctx, slot, s, form, typed[i])
 	}
 	return false, cmp.Or(verdict, error(auth.LoginFailed))
 }
@@ -274,10 +292,21 @@ func (h *Hasher) match(s storedHash, pw []byte) (bool, error) {
 	switch s := s.(type) {
 	case argon2Hash:
 		return subtle.ConstantTimeCompare(h.derive(s, pw), s.tag) == 1, nil
-	case pbkdf2Hash:
-		return subtle.ConstantTimeCompare(h.stretch(s, pw), s.digest) == 1, nil
+	case roundsHash:
+		match := subtle.ConstantTimeCompare(h.stretch(s, pw), s.digest) == 1
+		if s.kind >= cryptSHA256 && len(pw) > maxCryptBytes {
+			return false, fmt.Errorf("%w: %w", auth.LoginFailed, errCryptTooLong)
+		}
+		return match, nil
+	case scryptHash:
+		return subtle.ConstantTimeCompare(h.mix(s, pw), s.digest) == 1, nil
+	case schemeHash:
+		return s.check.Verify(slices.Clone(pw)), nil
 	case bcryptHash:
-		match := h.compare(s.crypt(pw)) == nil
+		match := false
+		for _, input := range s.inputs(pw, h.truncate) {
+			match = match || h.compare([]byte(s.text), input) == nil
+		}
 		if s.cuts(pw) && !h.truncate {
 			return false, fmt.Errorf("%w: %w", auth.LoginFailed, ErrTooLong)
 		}
@@ -289,16 +318,16 @@ func (h *Hasher) match(s storedHash, pw []byte) (bool, error) {
 // NeedsRehash says whether hash differs in scheme, version, cost, salt length, tag length or pepper from what
 // Hash would write now. Something that is no hash does.
 func (h *Hasher) NeedsRehash(hash string) bool {
-	s, peppered, err := parse(hash, h.maxMemory)
+	s, peppered, err := h.parse(hash)
 	if err != nil || peppered != h.pepper.current() {
 		return true
 	}
 	if h.bcrypt != 0 {
 		b, ok := s.(bcryptHash)
-		return !ok || b.prehash != nil || b.cost != h.bcrypt
+		return !ok || !isNew(b) || b.cost != h.bcrypt
 	}
 	a, ok := s.(argon2Hash)
-	return !ok || a.i || a.memory != h.live.memory || a.time != h.live.time ||
+	return !ok || !isNew(a) || a.memory != h.live.memory || a.time != h.live.time ||
 		a.lanes != h.live.lanes || len(a.salt) != saltBytes || len(a.tag) != tagBytes
 }
 

@@ -198,6 +198,7 @@ func TestNeedsRehash_STD_P11(t *testing.T) {
 		{"other time", strings.Replace(own, "t=3", "t=4", 1), true},
 		{"other lanes", strings.Replace(own, "p=1", "p=2", 1), true},
 		{"argon2i", strings.Replace(own, "argon2id", "argon2i", 1), true},
+		{"Django's spelling of the same", "argon2" + own, true},
 		{"short salt", strings.Replace(own, "$"+strings.Split(own, "$")[4], "$c29tZXNhbHQ", 1), true},
 		{"short tag", own[:len(own)-21], true},
 		{"bcrypt", "$2b$12$bIRGj4QPPoSUMWsJE.4Pk.T1qTpDWz7HhMnuiQhGzGinKPsx/HQdq", true},
@@ -252,7 +253,6 @@ func TestVerify_STD_P12_ATK_L13_Refused(t *testing.T) {
 		{"no version", strings.Replace(argon("m=65536,t=3,p=4"), "$v=19", "", 1)},
 		{"argon2d", strings.Replace(argon("m=65536,t=3,p=4"), "argon2id", "argon2d", 1)},
 		{"capital id", strings.Replace(argon("m=65536,t=3,p=4"), "argon2id", "Argon2id", 1)},
-		{"a line after", argon("m=65536,t=3,p=4") + "\n"},
 		{"a line break in the salt", strings.Replace(argon("m=65536,t=3,p=4"), "MIIR", "MI\nIR", 1)},
 		{"padding", argon("m=65536,t=3,p=4") + "="},
 		{"base64url", strings.Replace(argon("m=65536,t=3,p=4"), "/", "_", 1)},
@@ -267,7 +267,6 @@ func TestVerify_STD_P12_ATK_L13_Refused(t *testing.T) {
 		{"many costs", argon(strings.Repeat(",", 1<<20))},
 		{"many parts", strings.Repeat("$", 1<<20)},
 		{"unknown id", "$6$rounds=5000$salt$digest"},
-		{"scrypt", "$scrypt$ln=16,r=8,p=1$aM15713r3Xsvxbi31lqr1Q$nFNh2CVHVjNldFVKDHDlm4CbdRSCdEBsjjJxD+iCs5E"},
 		{"pbkdf2 without rounds", "$pbkdf2-sha256$$0ZrzXitFSGltTQnBWOsdAw$Y11AchqV4b0sUisdZd0Xr97KWoymNE0LNNrnEgY4H9M"},
 		{"pbkdf2, no round", "$pbkdf2-sha256$0$0ZrzXitFSGltTQnBWOsdAw$Y11AchqV4b0sUisdZd0Xr97KWoymNE0LNNrnEgY4H9M"},
 		{"pbkdf2, one round over", "$pbkdf2-sha256$2000001$0ZrzXitFSGltTQnBWOsdAw$Y11AchqV4b0sUisdZd0Xr97KWoymNE0LNNrnEgY4H9M"},
@@ -280,15 +279,69 @@ func TestVerify_STD_P12_ATK_L13_Refused(t *testing.T) {
 		{"pbkdf2, digest of 66 bytes", "$pbkdf2-sha512$6400$0ZrzXitFSGltTQnBWOsdAw$" + strings.Repeat("A", 88)},
 		{"pbkdf2, no salt", "$pbkdf2-sha256$6400$$Y11AchqV4b0sUisdZd0Xr97KWoymNE0LNNrnEgY4H9M"},
 		{"pbkdf2, salt of 66 bytes", "$pbkdf2-sha256$6400$" + strings.Repeat("A", 88) + "$Y11AchqV4b0sUisdZd0Xr97KWoymNE0LNNrnEgY4H9M"},
-		{"pbkdf2, a line behind", "$pbkdf2-sha256$6400$0ZrzXitFSGltTQnBWOsdAw$Y11AchqV4b0sUisdZd0Xr97KWoymNE0LNNrnEgY4H9M\n"},
+		{"white space inside", strings.Replace(argon("m=65536,t=3,p=4"), "$m", " $m", 1)},
+		{"a NUL behind", argon("m=65536,t=3,p=4") + "\x00"},
+		{"a space that is not ASCII behind", argon("m=65536,t=3,p=4") + "\u00a0"},
+		{"two hashes", argon("m=65536,t=3,p=4") + "\n" + argon("m=65536,t=3,p=4")},
 		{"pbkdf2, stray bits", "$pbkdf2-sha256$6400$0ZrzXitFSGltTQnBWOsdAw$Y11AchqV4b0sUisdZd0Xr97KWoymNE0LNNrnEgY4H9N"},
-		{"pbkdf2 of SHA-1", "$pbkdf2$6400$0ZrzXitFSGltTQnBWOsdAw$AAAAAAAAAAAAAAAAAAAAAAAAAAA"},
+		{"pbkdf2 of SHA-1, a round over", "$pbkdf2$2000001$SCklROj9P6f0nrP2vlcK4Q$gqXuToKpJmMlHORnGUQ9ri2L.F8"},
+		{"Django, a round over", "pbkdf2_sha256$2000001$salt$" + b64(32)},
+		{"Django, 2^32 rounds", "pbkdf2_sha256$4294967296$salt$" + b64(32)},
+		{"Django, no round", "pbkdf2_sha1$0$salt$" + b64(20)},
+		{"Django, no salt", "pbkdf2_sha256$1000$$" + b64(32)},
+		{"Django, salt of 65 bytes", "pbkdf2_sha256$1000$" + strings.Repeat("s", 65) + "$" + b64(32)},
+		{"Django, digest of 31 bytes", "pbkdf2_sha256$1000$salt$" + b64(31)},
+		{"Django, no padding", "pbkdf2_sha256$1000$salt$" + strings.TrimRight(b64(32), "=")},
+		{"Django, a line break", "pbkdf2_sha256$1000$salt$" + b64(32)[:20] + "\n" + b64(32)[20:]},
+		{"Django, a fifth part", "pbkdf2_sha256$1000$salt$" + b64(32) + "$"},
+		{"Django, another hash", "pbkdf2_sha512$1000$salt$" + b64(64)},
+		{"Django, argon2 of 4 GiB", "argon2" + argon("m=4194304,t=3,p=4")},
+		{"Django, bcrypt cost 31", "bcrypt$$2b$31$" + strings.Repeat("a", 53)},
+		{"Django, bcrypt_sha256 cost 17", "bcrypt_sha256$$2b$17$" + strings.Repeat("a", 53)},
+		{"Django, bcrypt in bcrypt", "bcrypt$bcrypt$$2b$10$" + strings.Repeat("a", 53)},
+		{"Django, bcrypt with argon2", "bcrypt" + argon("m=65536,t=3,p=4")},
+		{"Django, MD5", "md5$seasalt$20165960c7b75f0c4670c4444b95825c"},
+		{"Django, unsalted SHA-1", "sha1$$6367c48dd193d56ea7b0baad25b19455e529f5ee"},
+		{"unsalted MD5", "5f4dcc3b5aa765d61d8327deb882cf99"},
+		{"MD5-crypt", "$1$5pZSV9va$azfrPr6af3Fc7dLblQXVa0"},
+		{"Django, scrypt of no power of two", "scrypt$16383$salt$8$1$" + b64(64)},
+		{"Django, scrypt of one", "scrypt$1$salt$8$1$" + b64(64)},
+		{"Django, scrypt of 2^32-1", "scrypt$4294967295$salt$8$1$" + b64(64)},
+		{"Django, scrypt, r=0", "scrypt$16384$salt$0$1$" + b64(64)},
+		{"Django, scrypt, p=65", "scrypt$16384$salt$1$65$" + b64(64)},
+		{"Django, scrypt, digest of 15 bytes", "scrypt$16384$salt$8$1$" + b64(15)},
+		{"scrypt of 512 MiB", "$scrypt$ln=22,r=1,p=1$" + raw64(16) + "$" + raw64(32)},
+		{"scrypt, r=65", "$scrypt$ln=4,r=65,p=1$" + raw64(16) + "$" + raw64(32)},
+		{"scrypt, p too high for its n", "$scrypt$ln=17,r=8,p=5$" + raw64(16) + "$" + raw64(32)},
+		{"scrypt, ln=23", "$scrypt$ln=23,r=1,p=1$" + raw64(16) + "$" + raw64(32)},
+		{"scrypt, ln=64", "$scrypt$ln=64,r=1,p=1$" + raw64(16) + "$" + raw64(32)},
+		{"scrypt, ln=0", "$scrypt$ln=0,r=8,p=1$" + raw64(16) + "$" + raw64(32)},
+		{"scrypt, two costs", "$scrypt$ln=10,r=8$" + raw64(16) + "$" + raw64(32)},
+		{"sha256_crypt, 999 rounds", "$5$rounds=999$salt$" + strings.Repeat("a", 43)},
+		{"sha256_crypt, a round over", "$5$rounds=1000001$salt$" + strings.Repeat("a", 43)},
+		{"sha512_crypt, all rounds of its document", "$6$rounds=999999999$salt$" + strings.Repeat("a", 86)},
+		{"sha256_crypt, rounds with a zero", "$5$rounds=05000$salt$" + strings.Repeat("a", 43)},
+		{"sha256_crypt, salt of 17 bytes", "$5$" + strings.Repeat("a", 17) + "$" + strings.Repeat("a", 43)},
+		{"sha256_crypt, rounds and no salt", "$5$rounds=5000$" + strings.Repeat("a", 43)},
+		{"sha512_crypt, digest of the other hash", "$6$salt$" + strings.Repeat("a", 43)},
+		{"sha256_crypt, a sixth part", "$5$rounds=5000$salt$" + strings.Repeat("a", 43) + "$"},
+		{"Werkzeug, a round over", "pbkdf2:sha256:2000001$salt$" + strings.Repeat("a", 64)},
+		{"Werkzeug, no rounds", "pbkdf2:sha256$salt$" + strings.Repeat("a", 64)},
+		{"Werkzeug, MD5", "pbkdf2:md5:1000$salt$" + strings.Repeat("a", 32)},
+		{"Werkzeug, no salt", "pbkdf2:sha256:1000$$" + strings.Repeat("a", 64)},
+		{"Werkzeug, half a byte", "pbkdf2:sha256:1000$salt$" + strings.Repeat("a", 63)},
+		{"Werkzeug, digest of another hash", "pbkdf2:sha1:1000$salt$" + strings.Repeat("a", 64)},
+		{"Werkzeug, scrypt of 1 GiB", "scrypt:1048576:8:1$salt$" + strings.Repeat("a", 128)},
+		{"Werkzeug, scrypt without p", "scrypt:32768:8$salt$" + strings.Repeat("a", 128)},
+		{"Werkzeug, scrypt, digest of 65 bytes", "scrypt:1024:8:1$salt$" + strings.Repeat("a", 130)},
+		{"Werkzeug, a sha256 of its own", "sha256$salt$" + strings.Repeat("a", 64)},
+		{"a pepper before Django's hash", "$pepper$v=1,k=2026bcrypt$$2b$10$" + strings.Repeat("a", 53)},
+		{"a pepper before nothing", "$pepper$v=1,k=2026"},
 		{"a pepper where there is none", "$pepper$v=1,k=2026" + argon("m=12288,t=3,p=1")},
 		{"a pepper without a name", "$pepper$v=1,k=" + argon("m=12288,t=3,p=1")},
 		{"a pepper with a dot", "$pepper$v=1,k=a.b" + argon("m=12288,t=3,p=1")},
 		{"a pepper with a long name", "$pepper$v=1,k=" + strings.Repeat("a", 65) + argon("m=12288,t=3,p=1")},
 		{"a pepper of version 2", "$pepper$v=2,k=2026" + argon("m=12288,t=3,p=1")},
-		{"Django's spelling", "argon2" + argon("m=65536,t=3,p=4")},
 		{"a password in the clear", "hunter2 in the clear"},
 		{"only a dollar", "$"},
 		{"bcrypt cost 31", "$2b$31$" + strings.Repeat("a", 53)},
@@ -324,12 +377,21 @@ func TestVerify_STD_P12_ATK_L13_Refused(t *testing.T) {
 			if n.Argon2.Load() != 1 || n.Bcrypt.Load() != 0 {
 				t.Errorf("%d argon2 and %d bcrypt hashes, want one dummy", n.Argon2.Load(), n.Bcrypt.Load())
 			}
+			for i := range n.Rounds {
+				if n.Rounds[i].Load()+n.Scrypt.Load() != 0 {
+					t.Errorf("%d rounds of kind %d and scrypt of %d", n.Rounds[i].Load(), i, n.Scrypt.Load())
+				}
+			}
 			if n := allocated(50, func() { _, _, _ = password.Reread(c.hash) }); n > 4096 {
 				t.Errorf("parsing allocates %d bytes", n)
 			}
 		})
 	}
 }
+
+// b64 and raw64 are n bytes in base64, with and without padding.
+func b64(n int) string   { return base64.StdEncoding.EncodeToString(make([]byte, n)) }
+func raw64(n int) string { return base64.RawStdEncoding.EncodeToString(make([]byte, n)) }
 
 // allocated returns how many bytes one call of f allocates.
 func allocated(runs int, f func()) uint64 {
@@ -355,6 +417,22 @@ func TestVerify_MaxMemory(t *testing.T) {
 			t.Errorf("MaxMemory %d: %v, computed with %d KiB, want %d", c.MaxMemory, err, got, want)
 		}
 		c.MaxMemory = 524288
+	}
+}
+
+// Config.MaxMemory is the ceiling of scrypt too, and what it needs is taken from the budget.
+func TestVerify_MaxMemory_Scrypt(t *testing.T) {
+	const hash = "$scrypt$ln=15,r=8,p=1$qtX6/z9HqPVeK4XwvpeS0g$K9oyHs52hy7D2UZzZfIUKOUqeb28hAFIh4Anx/S4rJo" // 32 MiB
+	c := cheap
+	for _, c.MaxMemory = range []uint32{32 << 10, 32<<10 + 8} {
+		h := newHasher(t, c)
+		h.Observe(noWork)
+		if _, err := h.Verify(t.Context(), hash, "password"); errors.Is(err, password.ErrHash) != (c.MaxMemory == 32<<10) {
+			t.Errorf("%d KiB: got %v", c.MaxMemory, err)
+		}
+	}
+	if _, memory, err := password.Reread(hash); err != nil || memory < 32<<10 || memory > 32<<10+8 {
+		t.Errorf("it takes %d KiB from the budget, expected some 32 MiB; %v", memory, err)
 	}
 }
 
@@ -408,6 +486,49 @@ func TestVerify_STD_P15_NFD(t *testing.T) {
 	for name, hash := range hashes {
 		if got := cost(hash, "cafe\u0301"); got != want {
 			t.Errorf("%s: %d, expected %d", name, got, want)
+		}
+	}
+}
+
+// White space that a CHAR column or a text file has put round a hash is no part of it: the hash verifies, and is not
+// replaced at each login for its sake. Upgrade hands the text over as it stood, so that the row is found.
+func TestVerify_WhiteSpace(t *testing.T) {
+	t.Parallel()
+	c := cheap
+	c.Pepper = newPepper(t, "k")
+	h := newHasher(t, c)
+	const bcrypt = "$2b$04$9kVchwBHjzabGUEACGvsaORdyvVp9ADoj4uut/9rOXyQOnvu0jqwC"
+	for _, stored := range []struct {
+		hash   string
+		rehash bool
+	}{{mustHash(t, h, "correct horse battery staple"), false}, {bcrypt, true}} {
+		for _, padded := range []string{stored.hash + strings.Repeat(" ", 400), "\t" + stored.hash + "\r\n", " " + stored.hash + "\v\f"} {
+			if rehash, err := h.Verify(t.Context(), padded, "correct horse battery staple"); err != nil || rehash != stored.rehash {
+				t.Errorf("%q: got %v, %v", padded, rehash, err)
+			}
+			if _, err := h.Verify(t.Context(), padded, "correct horse battery staple "); auth.CodeOf(err) != auth.LoginFailed {
+				t.Errorf("white space of the password: got %v", err)
+			}
+		}
+	}
+	var old string
+	err := h.Upgrade(t.Context(), bcrypt+"  ", "correct horse battery staple", func(_ context.Context, was, _ string) error { old = was; return nil })
+	if err != nil || old != bcrypt+"  " {
+		t.Errorf("Upgrade: replaces %q, %v", old, err)
+	}
+}
+
+// Django and Unix mark with ! that a password is not to be used. That is no hash that somebody has to repair.
+func TestVerify_Unusable(t *testing.T) {
+	h := newHasher(t, cheap)
+	n := h.Observe(noWork)
+	for _, hash := range []string{"", "   ", "!", "!kXzTm3dQWVYgBdpBVYUQJDbdUA2Kd0CWqZT7ZZIJ", "!$2b$04$9kVchwBHjzabGUEACGvsaORdyvVp9ADoj4uut/9rOXyQOnvu0jqwC"} {
+		before := n.Argon2.Load()
+		if _, err := h.Verify(t.Context(), hash, "correct horse battery staple"); auth.CodeOf(err) != auth.LoginFailed || errors.Is(err, password.ErrHash) {
+			t.Errorf("%q: got %v", hash, err)
+		}
+		if n.Argon2.Load() != before+1 || !h.NeedsRehash(hash) {
+			t.Errorf("%q: %d hashes", hash, n.Argon2.Load()-before)
 		}
 	}
 }

@@ -22,6 +22,8 @@ const (
 	maxLanes    = 64      // goroutines; libraries use 1 to 8
 	maxText     = 256     // bytes, without a pepper's name; the longest that the other ceilings leave has 209
 
+	whiteSpace = " \t\r\n\v\f"
+
 	minSalt, maxSalt = 8, 64  // RFC 9106 section 3.1 allows no shorter one
 	minTag, maxTag   = 16, 64 // 16 is what passlib and Django wrote; a shorter one can be hit by chance
 )
@@ -37,6 +39,7 @@ type argon2Hash struct {
 	memory, time uint32
 	lanes        uint8
 	salt, tag    []byte
+	django       bool // the text begins with argon2$argon2id$
 }
 
 func (a argon2Hash) needs() uint32 { return a.memory }
@@ -60,16 +63,23 @@ var errNoHash = fmt.Errorf("%w: there is no password to compare with", auth.Logi
 
 // parse reads a stored hash, and the name of its pepper, "" without one. Its errors never quote it: what
 // stands in that column may be anything, even a password.
-func parse(text string, maxMemory uint32) (s storedHash, peppered string, err error) {
-	if text == "" {
+//
+// White space around it is what a CHAR column or a line of a file has added. "!" before it is how Django and
+// Unix mark an account whose password is not to be used.
+func (h *Hasher) parse(text string) (s storedHash, peppered string, err error) {
+	text = strings.Trim(text, whiteSpace)
+	if text == "" || text[0] == '!' {
 		return nil, "", errNoHash
 	}
-	peppered, text, err = cutPepper(text)
-	if err == nil {
-		s, err = parseKnown(text, maxMemory)
-	}
-	if err == nil && peppered != "" && !isNew(s) {
-		err = errors.New("a pepper before something else than argon2id or bcrypt")
+	peppered, rest, err := cutPepper(text)
+	switch {
+	case err != nil:
+	case peppered == "":
+		s, err = h.read(text)
+	default:
+		if s, err = parseKnown(rest, h.maxMemory); err == nil && !isNew(s) {
+			err = errors.New("a pepper before something else than argon2id or bcrypt")
+		}
 	}
 	if err != nil {
 		return nil, "", fmt.Errorf("%w: %w", ErrHash, err)
@@ -81,19 +91,23 @@ func parse(text string, maxMemory uint32) (s storedHash, peppered string, err er
 func isNew(s storedHash) bool {
 	switch s := s.(type) {
 	case argon2Hash:
-		return !s.i
+		return !s.i && !s.django
 	case bcryptHash:
-		return s.prehash == nil
+		return s.prehash == nil && !s.django
 	}
 	return false
 }
 
+// parseKnown reads the schemes of this package.
 func parseKnown(text string, maxMemory uint32) (storedHash, error) {
 	if len(text) > maxText {
 		return nil, fmt.Errorf("it has %d bytes, at most %d", len(text), maxText)
 	}
+	if !strings.HasPrefix(text, "$") {
+		return parseNamed(text, maxMemory)
+	}
 	parts := strings.SplitN(text, "$", 7) // more than any scheme has
-	if len(parts) < 4 || parts[0] != "" {
+	if len(parts) < 4 {
 		return nil, errors.New("it does not begin with $scheme$")
 	}
 	switch parts[1] {
@@ -103,40 +117,44 @@ func parseKnown(text string, maxMemory uint32) (storedHash, error) {
 		return parseBcrypt(text, parts)
 	case "bcrypt-sha256":
 		return parseBcryptSHA256(parts)
-	case "pbkdf2-sha256", "pbkdf2-sha512":
+	case "pbkdf2-sha256", "pbkdf2-sha512", "pbkdf2":
 		return parsePBKDF2(parts)
+	case "scrypt":
+		return parseScrypt(parts, maxMemory)
+	case "5", "6":
+		return parseCrypt(parts)
 	}
-	return nil, errors.New("unknown scheme, expected argon2id, argon2i, 2a, 2b, 2y, bcrypt-sha256, pbkdf2-sha256 or pbkdf2-sha512")
+	return nil, errUnknown
 }
 
 // parseArgon2 reads ["", id, "v=19", "m=65536,t=3,p=4", salt, tag], in the one spelling that the
 // reference implementation writes.
-func parseArgon2(parts []string, maxMemory uint32) (storedHash, error) {
+func parseArgon2(parts []string, maxMemory uint32) (a argon2Hash, err error) {
 	if len(parts) != 6 || parts[2] != "v="+strconv.Itoa(argon2.Version) {
-		return nil, errors.New("not $id$v=19$m=,t=,p=$salt$tag")
+		return a, errors.New("not $id$v=19$m=,t=,p=$salt$tag")
 	}
 	costs := strings.Split(parts[3], ",")
 	if len(costs) != 3 {
-		return nil, errors.New("not the three costs m, t, p")
+		return a, errors.New("not the three costs m, t, p")
 	}
 	lanes, err := number(costs[2], "p=", 1, maxLanes)
 	if err != nil {
-		return nil, err
+		return a, err
 	}
 	memory, err := number(costs[0], "m=", 8*lanes, maxMemory) // RFC 9106 section 3.1: 8p or more
 	if err != nil {
-		return nil, err
+		return a, err
 	}
 	time, err := number(costs[1], "t=", 1, maxTime)
 	if err != nil {
-		return nil, err
+		return a, err
 	}
-	a := argon2Hash{i: parts[1] == "argon2i", memory: memory, time: time, lanes: uint8(lanes)}
-	if a.salt, err = unbase64(parts[4], "salt", minSalt, maxSalt); err != nil {
-		return nil, err
+	a = argon2Hash{i: parts[1] == "argon2i", memory: memory, time: time, lanes: uint8(lanes)}
+	if a.salt, err = unbase64(base64.RawStdEncoding, parts[4], "salt", minSalt, maxSalt); err != nil {
+		return a, err
 	}
-	if a.tag, err = unbase64(parts[5], "tag", minTag, maxTag); err != nil {
-		return nil, err
+	if a.tag, err = unbase64(base64.RawStdEncoding, parts[5], "tag", minTag, maxTag); err != nil {
+		return a, err
 	}
 	return a, nil
 }
@@ -154,15 +172,14 @@ func number(text, prefix string, low, high uint32) (uint32, error) {
 	return uint32(n), nil
 }
 
-// unbase64 decodes base64 without padding. The decoder by itself skips line breaks.
-func unbase64(text, name string, low, high int) ([]byte, error) {
-	enc := base64.RawStdEncoding.Strict()
-	if n := enc.DecodedLen(len(text)); n < low || n > high {
-		return nil, fmt.Errorf("the %s has %d bytes, expected %d to %d", name, n, low, high)
-	}
-	b, err := enc.DecodeString(text)
+// unbase64 decodes the strict form of enc. The decoder by itself skips line breaks. maxText bounds what it allocates.
+func unbase64(enc *base64.Encoding, text, name string, low, high int) ([]byte, error) {
+	b, err := enc.Strict().DecodeString(text)
 	if err != nil || strings.ContainsAny(text, "\r\n") {
-		return nil, fmt.Errorf("the %s is not base64 without padding", name)
+		return nil, fmt.Errorf("the %s is not base64 of this form", name)
+	}
+	if len(b) < low || len(b) > high {
+		return nil, fmt.Errorf("the %s has %d bytes, expected %d to %d", name, len(b), low, high)
 	}
 	return b, nil
 }

@@ -41,10 +41,35 @@ var vectors = []struct{ name, password, hash string }{
 	{"passlib 1.7.4, bcrypt", "correct horse battery staple", "$2b$04$9kVchwBHjzabGUEACGvsaORdyvVp9ADoj4uut/9rOXyQOnvu0jqwC"},
 	{"passlib 1.7.4, bcrypt_sha256", "correct horse battery staple", "$bcrypt-sha256$v=2,t=2b,r=4$lJSkGZiS6C3THm/zaCRaWO$8JmMBa1fH2ifw.M7qh6f2XfWXwoemvC"},
 	{"passlib 1.7.4, bcrypt_sha256 of 140 bytes", strings.Repeat("correct horse battery staple", 5), "$bcrypt-sha256$v=2,t=2b,r=4$KGUnQ7uvqu571QjqX0/Xdu$XHu6UOBDEb5bV3imStP0hkEM18Q0a9."},
+	{"passlib 1.7.4, pbkdf2_sha1", german, "$pbkdf2$1000$SCklROj9P6f0nrP2vlcK4Q$gqXuToKpJmMlHORnGUQ9ri2L.F8"},
+	{"passlib 1.7.4, scrypt", german, "$scrypt$ln=10,r=8,p=1$qtX6/z9HqPVeK4XwvpeS0g$K9oyHs52hy7D2UZzZfIUKOUqeb28hAFIh4Anx/S4rJo"},
+	{"passlib 1.7.4, scrypt of other r and p", german, "$scrypt$ln=8,r=3,p=5$k7I2BuBc6x3D+N/7vzcGIA$MKDT7aEHokUbzpACPrg9dcQ3GWI3O6+vInub+nNFnaM"},
+	{"passlib 1.7.4, sha256_crypt", german, "$5$rounds=1000$B8oQ3lm64Iw3xrsO$w3mIFjCkTC47LT3oKJZKRDx8CLgkdNH5KWtr/eTIrl5"},
+	{"passlib 1.7.4, sha256_crypt of 5,000 rounds", german, "$5$G.7RDeESVInnvVcl$nN.txbf5Pz2iiJWuq.YypVY4Rj4gmk1/TblBKwtjCH4"},
+	{"passlib 1.7.4, sha512_crypt", german, "$6$rounds=1001$UfiojbhhehcFUBei$MCLe7Z.kwmoohJpmW9i0zc3VtMSoiV.plKDw.fTzu0Y8z7VzHv6vlQrR8O9fAAtGYf7SYL6YhAICQcMrLpodL/"},
+	{"passlib 1.7.4, sha512_crypt of 140 bytes, salt of 3", strings.Repeat("correct horse battery staple", 5), "$6$UkI$mcUCNsfgKXWeXIDhpOpFDtm7TXTmJhq6RdtsLH09gw7CJjb5jJrUN0KnkbwoagIhn9pjB8UAoOcXc720nBLCK0"},
+	{"glibc", "Hello world!", "$5$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5"},
+	{"glibc, a long salt", "Hello world!", "$5$rounds=10000$saltstringsaltst$3xv.VbSHBb41AL9AvLeujZkZRBAwqFMz2.opqey6IcA"},
+	{"glibc, SHA-512", "Hello world!", "$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjl/O817G3uBnIFNjnQJuesI68u4OTLiBFdcbYEdFCoEOfaS35inz1"},
+	{"Django 3.2, pbkdf2_sha256", german, "pbkdf2_sha256$1000$OkKAdpuJnp8nfrmdfAj0Bu$eetxa943NDrREBgSu3AmN1FFCSgoVKwYXN81AuaAppc="},
+	{"Django 3.2, pbkdf2_sha256, salt of 1 byte", german, "pbkdf2_sha256$1000$s$K7xewNrehNEiS557Kb+FwACFZhdAyFrRbKw9sl8OwMg="},
+	{"Django 3.2, pbkdf2_sha1", german, "pbkdf2_sha1$1000$seasalt$B75dn+8wrSmECsz+BxNR0FjZC4Q="},
+	{"Django 3.2, argon2", german, "argon2$argon2id$v=19$m=12288,t=2,p=8$Q3A4WGlUc3ZZQWhDcHpmZ0ZHU2NFTQ$PkiOw5fus6Ne292PfIZKQQ"},
+	{"Django 3.2, bcrypt", german, "bcrypt$$2b$04$WvkgxoFiXhd8W1CXT9QLMeZZdsaWw16naSXnW6EoSC2JBoVnnKsL."},
+	{"Django 3.2, bcrypt_sha256 of 140 bytes", strings.Repeat("correct horse battery staple", 5), "bcrypt_sha256$$2b$04$1VGWbD6jrWXHOfT35dMh.uiQ5cigSdkLQDBqs..wpkc35zkBWdqN2"},
+	{"passlib 1.7.4, django_bcrypt_sha256", german, "bcrypt_sha256$$2b$04$zMWnM7PItCr/HMbSXSYSs.1UReUFkmLeFNYGYsragr1YtFF9AwJ2y"},
+	{"Django's tests, scrypt of 4.0", "l\u00e8tmein", "scrypt$16384$seasalt$8$1$Qj3+9PPyRjSJIebHnG81TMjsqtaIGxNQG/aEB/NYafTJ7tibgfYz71m0ldQESkXFRkdVCBhhY8mx7rQwite/Pw=="},
+	{"Django's tests, scrypt of 5.1", "l\u00e8tmein", "scrypt$16384$seasalt$8$5$ECMIUp+LMxMSK8xB/IVyba+KYGTI7FTnet025q/1f/vBAVnnP3hdYqJuRi+mJn6ji6ze3Fbb7JEFPKGpuEf5vw=="},
+	{"Werkzeug 2.2, pbkdf2:sha256", german, "pbkdf2:sha256:1000$mdFQ9AVI$fc719726f6f011053e4c258afc700983a82d47238f931f1ee1ce7af566ff0cec"},
+	{"Werkzeug 2.2, pbkdf2:sha1", german, "pbkdf2:sha1:1000$4oFezTi5$00e90930b8c8b7f2395257e33028c0e3e08c1032"},
+	{"Werkzeug 2.2, pbkdf2:sha512", german, "pbkdf2:sha512:1000$kxTfvdb3$bd6a4321020c46d1c3d8a9ffc6614fedba3b46eca49412a8db906349a8ea609db9b28e9177ad7c1d18b753fb8f3b74866f63910aeee05854dc47dd5198449c4d"},
+	{"Werkzeug's scrypt, by Python's hashlib", german, "scrypt:1024:8:1$abcDEF0123456789$c10e35478fff61c63ecc43ef552408213e3cae5bfa6ebc02cfb5447c40799afc9a3a2aec01972d10e2ec6fdcb31cf3b4ba9d53038ba0b60e7a50e178c6c8c005"},
 }
 
+const german = "p\u00e4ssw\u00f6rd \u9375"
+
 // dear are those that take long, and of no other scheme than the cheap ones.
-var dear = regexp.MustCompile(`\$12\$|m=65536|m=102400|\$2[59]000\$`)
+var dear = regexp.MustCompile(`\$12\$|m=65536|m=102400|\$2[59]000\$|scrypt\$16384`)
 
 var long75 = strings.Repeat("abc123", 12) + "qwr"
 
@@ -68,7 +93,7 @@ func TestVerify_Vectors(t *testing.T) {
 				t.Errorf("a wrong password: got %v", err)
 			}
 			at, first := len(v.hash)-22, "A"
-			if v.hash[at:][:1] == first {
+			if strings.EqualFold(v.hash[at:][:1], first) { // a digest in hexadecimal has both cases
 				first = "B"
 			}
 			other := v.hash[:at] + first + v.hash[at+1:]

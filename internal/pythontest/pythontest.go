@@ -14,15 +14,20 @@ import (
 )
 
 // packages are Debian's, by what Python imports of them.
-const packages = "python3-argon2 python3-bcrypt python3-passlib python3-jwt python3-jose python3-pyotp python3-cryptography"
+const packages = "python3-argon2 python3-bcrypt python3-passlib python3-jwt python3-jose python3-pyotp python3-cryptography " +
+	"python3-django python3-werkzeug"
 
-const imports = "import argon2, bcrypt, passlib.hash, jwt, jose.jwt, pyotp, cryptography.fernet"
+// Every piece has imports. Django and Werkzeug are slow to start, and imported by the pieces that use them.
+const (
+	imports = "import argon2, bcrypt, passlib.hash, jwt, jose.jwt, pyotp, cryptography.fernet"
+	checked = imports + ", django.contrib.auth.hashers, werkzeug.security"
+)
 
 // interpreter is a Python that has the libraries. Debian's own comes first: another one in PATH does not see its packages.
 var interpreter = sync.OnceValues(func() (string, error) {
 	var last error
 	for _, name := range []string{"/usr/bin/python3", "python3"} {
-		out, err := exec.Command(name, "-c", imports).CombinedOutput()
+		out, err := exec.Command(name, "-c", checked).CombinedOutput()
 		if err == nil {
 			return name, nil
 		}
@@ -31,8 +36,9 @@ var interpreter = sync.OnceValues(func() (string, error) {
 	return "", last
 })
 
-// Run runs code, in which "given" is in, and reads into out what it puts into "answer". The modules argon2, passlib.hash, jwt (PyJWT),
-// jose, pyotp and cryptography.fernet are imported. Without them the test is skipped, or fails when DOORWARD_TEST_SERVERS=required.
+// Run runs code, in which "given" is in, and reads into out what it puts into "answer". The modules argon2,
+// passlib.hash, jwt (PyJWT), jose, pyotp and cryptography.fernet are imported, and Django and Werkzeug can be.
+// Without them the test is skipped, or fails when DOORWARD_TEST_SERVERS=required.
 func Run(t testing.TB, code string, in, out any) {
 	t.Helper()
 	python, err := interpreter()

@@ -76,8 +76,12 @@ func ExamplePolicy_Generate() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	pw := rules.Generate()
-	fmt.Println(len(pw), rules.Check(context.Background(), pw))
+	pw, err := rules.Generate(16)
+	fmt.Println(len(pw), err, rules.Check(context.Background(), pw))
+	_, err = rules.Generate(12)
+	fmt.Println(err)
 
-	// Output: 23 <nil>
+	// Output:
+	// 16 <nil> <nil>
+	// policy: Generate: got a length of 12, expected 0 (the default) or 15 to 2048
 }

@@ -2,7 +2,7 @@ package policy
 
 import (
 	"crypto/rand"
-	"strings"
+	"fmt"
 )
 
 // alphabet has no characters that are taken for others.
@@ -10,25 +10,35 @@ const alphabet = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 
 const (
 	groupSize = 5
-	groups    = 4 // 20 characters of more than 5.8 bits
+	usual     = 23 // four groups: 20 characters of more than 5.8 bits, and three hyphens
 )
 
-// Generate returns a new random password that keeps the policy, such as "u7Kfx-Qm3Rt-hY9pw-Zc5Vd": about 116
-// bits, in groups that can be read out. Show it once.
-func (p *Policy) Generate() string {
+// Generate returns a new random password that keeps the policy, such as "u7Kfx-Qm3Rt-hY9pw-Zc5Vd". Groups of five
+// can be read out. Show it once.
+//
+// length counts all characters, hyphens included. 0 means 23 (about 116 bits), or MinLength where that is more. Each
+// group adds 29 bits: 8 characters have 40, so use them only where a second factor is always asked for. A length below
+// MinLength or above MaxBytes is an error.
+func (p *Policy) Generate(length int) (string, error) {
+	if length == 0 {
+		length = max(usual, p.c.MinLength)
+	}
+	if length < p.c.MinLength || length > p.c.MaxBytes {
+		return "", fmt.Errorf("policy: Generate: got a length of %d, expected 0 (the default) or %d to %d", length, p.c.MinLength, p.c.MaxBytes)
+	}
+	pw := make([]byte, length)
 	for {
-		var b strings.Builder
-		for n := 0; n < groups || b.Len() < p.c.MinLength; n++ {
-			if n > 0 {
-				b.WriteByte('-')
-			}
-			for range groupSize {
-				b.WriteByte(alphabet[pick(len(alphabet))])
+		for i := range pw {
+			// No hyphen at the end: it is overlooked, or taken for a part of the sentence.
+			if i%(groupSize+1) == groupSize && i < length-1 {
+				pw[i] = '-'
+			} else {
+				pw[i] = alphabet[pick(len(alphabet))]
 			}
 		}
 		// Some lack a class that is demanded, and one in very many is a name.
-		if pw := b.String(); len(p.local(pw, p.words)) == 0 {
-			return pw
+		if text := string(pw); len(p.local(text, p.words)) == 0 {
+			return text, nil
 		}
 	}
 }

@@ -3,6 +3,7 @@ package policy_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http/httptest"
 	"reflect"
 	"slices"
@@ -329,7 +330,10 @@ func TestGenerate(t *testing.T) {
 		seen := map[string]bool{}
 		letters := map[rune]int{}
 		for range 2000 {
-			pw := p.Generate()
+			pw, err := p.Generate(0)
+			if err != nil {
+				t.Fatal(err)
+			}
 			want(t, p, pw, nil)
 			if n := utf8.RuneCountInString(pw); n < 23 || n > 72 || seen[pw] {
 				t.Fatalf("%+v: got %q, seen before: %v", c, pw, seen[pw])
@@ -345,6 +349,43 @@ func TestGenerate(t *testing.T) {
 		for r, n := range letters { // 2,000 x 20 in 56 are 714 each
 			if r != '-' && (n < 500 || n > 3500) {
 				t.Errorf("%+v: %q came %d times", c, r, n)
+			}
+		}
+	}
+}
+
+// D-67: a password has the length that was asked for and keeps the rules. A length that the policy refuses is an error
+// which says what is expected, and not a password that Check refuses.
+func TestGenerate_D_67_Length(t *testing.T) {
+	all := policy.Composition{Lower: true, Upper: true, Digit: true, Symbol: true}
+	for _, c := range []struct {
+		config      policy.Config
+		least, most int
+	}{
+		{policy.Config{MinLength: 8, Composition: all}, 8, password.MaxBytes},
+		{policy.Config{SecondFactor: true}, 8, password.MaxBytes},
+		{policy.Config{}, 15, password.MaxBytes},
+		{policy.Config{MinLength: 64, MaxBytes: 72, Composition: all}, 64, 72},
+	} {
+		p := newPolicy(t, c.config)
+		lengths := []int{c.least, c.least + 1, c.most - 1, c.most}
+		for n := max(c.least, 8); n <= min(30, c.most); n++ { // 12, 18 and 24 would end with a hyphen
+			lengths = append(lengths, n)
+		}
+		for _, n := range lengths {
+			for range 20 {
+				pw, err := p.Generate(n)
+				if err != nil || len(pw) != n || strings.HasSuffix(pw, "-") || strings.Count(pw, "-") > n/6 {
+					t.Fatalf("%d: got %q, %v", n, pw, err)
+				}
+				want(t, p, pw, nil)
+			}
+		}
+		for _, n := range []int{c.least - 1, 1, -1, c.most + 1, 1 << 40} {
+			pw, err := p.Generate(n)
+			expected := fmt.Sprintf("got a length of %d, expected 0 (the default) or %d to %d", n, c.least, c.most)
+			if err == nil || pw != "" || !strings.Contains(err.Error(), expected) {
+				t.Errorf("%d: got %q, %v, expected %q", n, pw, err, expected)
 			}
 		}
 	}
