@@ -141,6 +141,9 @@ func New(c Config) (*Sessions, error) {
 	return s, nil
 }
 
+// Remembers says whether Config.Remembered is set, so that a login may ask for it.
+func (s *Sessions) Remembers() bool { return s.c.Remembered != Life{} }
+
 func (l Life) or(def Life) Life {
 	if l.Idle == 0 {
 		l.Idle = def.Idle

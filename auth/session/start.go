@@ -120,7 +120,7 @@ func (s *Sessions) creation(ctx context.Context, l Login) (*Creation, error) {
 		len(p.ClientID) > maxClientID, len(binding) > maxBinding:
 		return nil, fmt.Errorf("session: Start: got %d methods, a client id of %d and a binding of %d bytes, expected at most %d methods of %d bytes, %d and %d",
 			len(p.Methods), len(p.ClientID), len(binding), maxMethods, maxMethod, maxClientID, maxBinding)
-	case l.Remember && s.c.Remembered == (Life{}):
+	case l.Remember && !s.Remembers():
 		return nil, errors.New("session: Start: got Remember without Config.Remembered, expected the life of such logins there")
 	}
 	if err := l.Provider.check(); err != nil {

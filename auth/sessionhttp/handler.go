@@ -25,12 +25,16 @@ func (h *handler) login(w http.ResponseWriter, r *http.Request) error {
 		Account  string `json:"account"`
 		Password string `json:"password"`
 		Code     string `json:"code"`
+		Remember bool   `json:"remember"`
 	}
 	if err := decode(r, &in); err != nil {
 		return err
 	}
 	if in.Code != "" && h.SecondFactor == nil { // whoever sends one believes that it is asked for
 		return &invalid{map[string]string{"code": "unknown"}}
+	}
+	if in.Remember && !h.Sessions.Remembers() {
+		return &invalid{map[string]string{"remember": "unknown"}}
 	}
 	p, err := h.Login(ctx, in.Account, in.Password)
 	if err != nil {
@@ -47,7 +51,7 @@ func (h *handler) login(w http.ResponseWriter, r *http.Request) error {
 			return h.refused(r, "SecondFactor", err)
 		}
 	}
-	pair, err := h.Sessions.Start(ctx, session.Login{Principal: p, Client: auth.ClientOf(r)})
+	pair, err := h.Sessions.Start(ctx, session.Login{Principal: p, Client: auth.ClientOf(r), Remember: in.Remember})
 	if pair == nil {
 		return err
 	}
@@ -128,6 +132,31 @@ func (h *handler) refresh(w http.ResponseWriter, r *http.Request) error {
 	return h.give(w, r, pair)
 }
 
+// narrow gives a program an access token for one organisation, by the refresh token of a session that is not limited.
+func (h *handler) narrow(w http.ResponseWriter, r *http.Request) error {
+	var in struct {
+		Token  string `json:"refresh_token"`
+		Tenant string `json:"tenant"`
+	}
+	if err := decode(r, &in); err != nil {
+		return err
+	}
+	missing := map[string]string{}
+	for name, value := range map[string]string{"refresh_token": in.Token, "tenant": in.Tenant} {
+		if value == "" {
+			missing[name] = "required"
+		}
+	}
+	if len(missing) > 0 {
+		return &invalid{missing}
+	}
+	pair, err := h.Sessions.Narrow(r.Context(), in.Token, in.Tenant, auth.ClientOf(r))
+	if err != nil {
+		return err
+	}
+	return write(w, answer{Session: pair.Session, ExpiresIn: seconds(pair.AccessExpires), TokenType: "Bearer", Access: pair.Access})
+}
+
 // logout answers 204 when what was shown works nowhere any more.
 func (h *handler) logout(w http.ResponseWriter, r *http.Request) error {
 	if h.Bearer {
@@ -201,6 +230,9 @@ type listed struct {
 	Current  bool       `json:"current"`
 	Device   string     `json:"device"`
 	Address  netip.Addr `json:"address,omitzero"`
+	Place    string     `json:"place,omitzero"`
+	Tenant   string     `json:"tenant,omitzero"`
+	Remember bool       `json:"remember,omitzero"`
 	Methods  []string   `json:"methods"`
 	Created  time.Time  `json:"created"`
 	LastUsed time.Time  `json:"last_used"`
@@ -219,7 +251,7 @@ func (h *handler) list(w http.ResponseWriter, r *http.Request) error {
 	}
 	list := make([]listed, len(rows))
 	for i, s := range rows {
-		list[i] = listed{s.ID, s.ID == p.Session, s.Device, s.Client.Addr, s.Methods,
+		list[i] = listed{s.ID, s.ID == p.Session, s.Device, s.Client.Addr, s.Place, s.Tenant, s.Remember, s.Methods,
 			second(s.Created), second(s.Used), second(s.IdleUntil), second(s.Until)}
 	}
 	return write(w, map[string][]listed{"sessions": list})

@@ -72,6 +72,9 @@ type Config struct {
 //
 //	POST   /login          {"account", "password"}: begins a session. With SecondFactor also {"code"}; where it lacks, 401
 //	                       second_factor_required, and the same again with the code
+//	                       With Config.Remembered of Sessions also {"remember": true}
+//	POST   /narrow         with Bearer: {"refresh_token", "tenant"}: an access token for one organisation (see
+//	                       session.Sessions.Narrow); 403 tenant_forbidden where the subject is no member
 //	POST   /refresh        a new pair for the refresh token. With Bearer: {"refresh_token"}
 //	POST   /logout         ends the session of the refresh token, also when the access token has expired: 204, and again 204.
 //	                       With Bearer: {"refresh_token"}
@@ -130,6 +133,9 @@ func New(c Config) (http.Handler, error) {
 	mux.Handle("POST /login", login(endpoint(h.login)))
 	mux.Handle("POST /refresh", byRefresh(endpoint(h.refresh)))
 	mux.Handle("POST /logout", byRefresh(endpoint(h.logout)))
+	if c.Bearer {
+		mux.Handle("POST /narrow", byRefresh(endpoint(h.narrow)))
+	}
 	mux.Handle("GET /session", byAccess(endpoint(h.whoAmI)))
 	mux.Handle("GET /sessions", byAccess(endpoint(h.list)))
 	mux.Handle("DELETE /sessions", byAccess(endpoint(h.endAll)))
