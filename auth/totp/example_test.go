@@ -59,6 +59,17 @@ func Example() {
 	// logged: [secret] [secret]
 }
 
+// A key's URI and QR code can say whose it is without an issuer.
+func ExampleKey_Named() {
+	bare, err := totp.ParseKey("GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ")
+	if err != nil {
+		log.Fatal(err)
+	}
+	key, err := bare.Named("", "ann@example.com")
+	fmt.Println(key.URI(), err)
+	// Output: otpauth://totp/ann%40example.com?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ <nil>
+}
+
 // users is an application's own table, which holds who needs a second factor and, from an older system, the secrets.
 type users map[string]*struct {
 	secondFactor bool

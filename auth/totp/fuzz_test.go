@@ -2,6 +2,7 @@ package totp_test
 
 import (
 	"encoding/base32"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -39,6 +40,30 @@ func FuzzParseKey(f *testing.F) {
 		}
 		if code := totp.CodeAt(key, 1); len(code) != 6 && len(code) != 8 || strings.Trim(code, "0123456789") != "" {
 			t.Errorf("the code is %q", code)
+		}
+	})
+}
+
+// A text where a name stands refuses no key and changes none.
+func FuzzParseKey_Q_33_Names(f *testing.F) {
+	for _, name := range nameless {
+		f.Add(name)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		raw := strings.NewReplacer("?", "", "&", "").Replace(name)
+		for _, text := range []string{
+			"otpauth://totp/" + raw + "?secret=" + plainSecret + "&issuer=" + raw,
+			"otpauth://totp/" + url.PathEscape(name) + "?issuer=" + url.QueryEscape(name) + "&secret=" + plainSecret,
+			"otpauth://totp/ann?image=" + raw + "&secret=" + plainSecret,
+			"otpauth://totp/ann?x" + raw + "&secret=" + plainSecret,
+		} {
+			key, err := totp.ParseKey(text)
+			if err != nil || key.Secret() != plainSecret {
+				t.Fatalf("%q: %v", text, err)
+			}
+			if again, err := totp.ParseKey(key.URI()); err != nil || again.URI() != key.URI() {
+				t.Errorf("%q: %q comes back as %q, %v", text, key.URI(), again.URI(), err)
+			}
 		}
 	})
 }

@@ -134,7 +134,7 @@ func TestATK_O08_STD_V04_STD_O07_NothingIsWrittenDown(t *testing.T) {
 	k.sealer.err = nil
 	_, err = totp.ParseKey(key.URI() + "&digits=7")
 	note(err)
-	_, err = totp.ParseKey(key.URI() + "%zz")
+	_, err = totp.ParseKey(key.URI() + "&digits=%zz")
 	note(err)
 	_, err = totp.ParseKey(key.Secret() + "!")
 	note(err)

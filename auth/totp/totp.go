@@ -162,7 +162,7 @@ func New(c Config) (*Factors, error) {
 	case c.Pending < time.Minute || c.Pending > time.Hour:
 		return nil, fmt.Errorf("totp: Config.Pending: got %v, expected 1m to 1h, or 0 for 10m", c.Pending)
 	}
-	if err := checkIssuer(c.Issuer); err != nil {
+	if err := checkService(c.Issuer); err != nil {
 		return nil, fmt.Errorf("totp: Config.Issuer: %w", err)
 	}
 	if c.Issuer == "" {
