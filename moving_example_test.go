@@ -79,7 +79,7 @@ func Example_moving() {
 	fmt.Println(text, stored[:13], err)
 
 	// Second factors.
-	factors, err := totp.New(totp.Config{Issuer: "Example", Store: totp.NewMemory(), Sealer: sealer.Bytes()})
+	factors, err := totp.New(totp.Config{Issuer: "https://api.example.com", ServiceName: "Example", Store: totp.NewMemory(), Sealer: sealer.Bytes()})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -87,7 +87,7 @@ func Example_moving() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(factors.Import(ctx, "", "42", key))
+	fmt.Println(factors.Import(ctx, "42", key))
 
 	// Output:
 	// <nil> $argon2id$v=19$m=65536,t=3,p=4

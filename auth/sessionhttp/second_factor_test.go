@@ -27,16 +27,16 @@ import (
 func factor(t *testing.T) (hook func(context.Context, *auth.Principal, string) error, code func(n int) string, recovery []string) {
 	t.Helper()
 	now := time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
-	factors, err := totp.New(totp.Config{Issuer: "App", Store: totp.NewMemory(), AllowUnsealed: true, Now: func() time.Time { return now }})
+	factors, err := totp.New(totp.Config{Issuer: origin, ServiceName: "App", Store: totp.NewMemory(), AllowUnsealed: true, Now: func() time.Time { return now }})
 	ok(t, err)
-	key, err := factors.Begin(t.Context(), "acme", "ann", "ann@example.com")
+	key, err := factors.Begin(t.Context(), "ann", "ann@example.com")
 	ok(t, err)
 	code = func(n int) string {
 		text, err := library.GenerateCode(key.Secret(), now.Add(time.Duration(n)*30*time.Second))
 		ok(t, err)
 		return text
 	}
-	codes, err := factors.Confirm(t.Context(), "acme", "ann", code(-1))
+	codes, err := factors.Confirm(t.Context(), "ann", code(-1))
 	ok(t, err)
 	return func(ctx context.Context, p *auth.Principal, code string) error {
 		switch {
@@ -46,10 +46,10 @@ func factor(t *testing.T) (hook func(context.Context, *auth.Principal, string) e
 			return auth.SecondFactorRequired
 		}
 		method := "otp"
-		err := factors.Verify(ctx, p.Tenant, p.Subject, code)
+		err := factors.Verify(ctx, p.Subject, code)
 		if auth.CodeOf(err) == auth.ValidationFailed { // not the form of a code
 			method = "recovery"
-			_, err = factors.Recover(ctx, p.Tenant, p.Subject, code)
+			_, err = factors.Recover(ctx, p.Subject, code)
 		}
 		p.Methods = append(p.Methods, method, "mfa")
 		return err

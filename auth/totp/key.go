@@ -112,7 +112,7 @@ type key struct {
 func newKey(c Config, account string) Key {
 	secret := make([]byte, secretBytes)
 	_, _ = rand.Read(secret) // it never fails: it ends the process instead
-	return Key{k: &key{c.Issuer, account, &params{secret, c.Algorithm, c.Digits, period}}}
+	return Key{k: &key{c.ServiceName, account, &params{secret, c.Algorithm, c.Digits, period}}}
 }
 
 // ParseKey reads a secret that an app, pyotp or another service has: an otpauth URI, or the secret alone in base32, which
@@ -309,7 +309,7 @@ func cleanName(s string, most int) string {
 }
 
 // Named returns the key under other names, for its URI and its QR code; the secret is the same. service is as
-// Config.Issuer, or "" for a URI without an issuer; account is as for [Factors.Begin].
+// Config.ServiceName, or "" for a URI without an issuer; account is as for [Factors.Begin].
 func (k Key) Named(service, account string) (Key, error) {
 	if k.k == nil {
 		return Key{}, errors.New("totp: a zero Key; make one with Factors.Begin or ParseKey")

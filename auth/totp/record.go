@@ -49,14 +49,15 @@ type pending struct {
 
 // update changes a subject's record by change, in one step of the store. The error of change is a verdict, which may
 // have changed the record too: a wrong code counts. change may run more than once, each time on a record of its own.
-func (f *Factors) update(ctx context.Context, tenant, subject string, change func(*record) error) error {
+func (f *Factors) update(ctx context.Context, subject string, change func(*record) error) error {
+	owner := f.owner(subject)
 	if subject == "" {
 		return errors.New("totp: got an empty subject")
 	}
 	var verdict error
 	asked := false
-	err := f.c.Store.Update(ctx, tenant, subject, func(old []byte) (next []byte, err error) {
-		next, verdict, err = f.step(ctx, tenant, subject, old, change)
+	err := f.c.Store.Update(ctx, owner, func(old []byte) (next []byte, err error) {
+		next, verdict, err = f.step(ctx, owner, old, change)
 		asked = err == nil
 		return next, err
 	})
@@ -72,11 +73,13 @@ func (f *Factors) update(ctx context.Context, tenant, subject string, change fun
 }
 
 // step returns the next record, as the store keeps it, and the verdict of change on this one.
-func (f *Factors) step(ctx context.Context, tenant, subject string, old []byte, change func(*record) error) (next []byte, verdict, err error) {
+func (f *Factors) step(
+	ctx context.Context, owner auth.Owner, old []byte, change func(*record) error,
+) (next []byte, verdict, err error) {
 	var before []byte
 	r := &record{Format: 1}
 	if len(old) > 0 {
-		if before, err = f.open(ctx, tenant, subject, old); err != nil {
+		if before, err = f.open(ctx, owner, old); err != nil {
 			return nil, nil, err
 		}
 		if r, err = decode(before); err != nil {
@@ -94,31 +97,26 @@ func (f *Factors) step(ctx context.Context, tenant, subject string, old []byte, 
 	if bytes.Equal(before, after) {
 		return old, verdict, nil
 	}
-	next, err = f.seal(ctx, tenant, subject, after)
+	next, err = f.seal(ctx, owner, after)
 	return next, verdict, err
 }
 
-func (f *Factors) seal(ctx context.Context, tenant, subject string, plain []byte) ([]byte, error) {
+func (f *Factors) seal(ctx context.Context, owner auth.Owner, plain []byte) ([]byte, error) {
 	if f.c.Sealer == nil {
 		return plain, nil
 	}
-	sealed, err := f.c.Sealer.Seal(ctx, sealedFor(tenant, subject), purpose, plain)
+	sealed, err := f.c.Sealer.Seal(ctx, owner, purpose, plain)
 	if err == nil && len(sealed) == 0 {
 		err = errors.New("the sealer returned nothing")
 	}
 	return sealed, err
 }
 
-func (f *Factors) open(ctx context.Context, tenant, subject string, sealed []byte) ([]byte, error) {
+func (f *Factors) open(ctx context.Context, owner auth.Owner, sealed []byte) ([]byte, error) {
 	if f.c.Sealer == nil {
 		return sealed, nil
 	}
-	return f.c.Sealer.Open(ctx, sealedFor(tenant, subject), purpose, sealed)
-}
-
-// sealedFor is whose a record is, as the [Sealer] is told.
-func sealedFor(tenant, subject string) auth.Owner {
-	return auth.Owner{Issuer: "tenant " + tenant, Subject: subject}
+	return f.c.Sealer.Open(ctx, owner, purpose, sealed)
 }
 
 // errRecord has no details: the words of package json show what they stumble over.

@@ -24,14 +24,15 @@ import (
 	"github.com/doorward/doorward/auth"
 )
 
-// A Store keeps a record for each (tenant, subject). [NewMemory] and package redistotp are Stores; package storetest
-// says what one must do, as tests. In SQL it is a table of tenant, subject, record and a version to compare.
+// A Store keeps a record for each owner. Equal subjects of two issuers are two owners. [NewMemory] and package redistotp
+// are Stores; package storetest says what one must do, as tests. In SQL it is a table of issuer, subject, record and
+// a version to compare.
 //
 // A record is opaque: up to 4 KiB of bytes, which hold the secret and the hashes of recovery codes. It is sealed
 // already, unless Config.AllowUnsealed leaves that to the store. A store that falls back to an older copy accepts again
 // what was used since, so keep it as durably as the accounts.
 type Store interface {
-	// Update changes the subject's record in one atomic step: it calls change with the present record, nil where there
+	// Update changes the owner's record in one atomic step: it calls change with the present record, nil where there
 	// is none, and stores what change returns, if the record is still the one that change was given. If another call
 	// has changed it meanwhile, change is called again with the new one. When Update returns nil, what the last
 	// call of change returned is stored, for every reader on every server.
@@ -40,9 +41,9 @@ type Store interface {
 	//	change returns nil or an empty one   the record is removed
 	//	change returns an error              nothing is written, and Update returns that error
 	//
-	// Neither side keeps or changes the other's slices. An error of the store has the code auth.StoreUnavailable;
-	// then the step was taken or not taken, whole.
-	Update(ctx context.Context, tenant, subject string, change func(record []byte) ([]byte, error)) error
+	// An owner without issuer or subject is an error. Neither side keeps or changes the other's slices. An error of the
+	// store has the code auth.StoreUnavailable; then the step was taken or not taken, whole.
+	Update(ctx context.Context, owner auth.Owner, change func(record []byte) ([]byte, error)) error
 }
 
 // A Sealer encrypts and authenticates what goes into the store, so that a dump of it is of no use. Owner and
@@ -56,10 +57,16 @@ type Sealer interface {
 // purpose is what a Sealer is told.
 const purpose = "totp"
 
-// Config is what [New] needs. Issuer, Store and Sealer are demanded.
+// Config is what [New] needs. Issuer, ServiceName, Store and Sealer are demanded.
 type Config struct {
-	// Issuer is the name of the service as apps show it, in any script: up to 100 bytes, without a colon.
+	// Issuer is whose subjects these are: the issuer (iss) of their tokens, such as https://app.example.com. Records,
+	// their seal and the hashes of recovery codes are bound to it. Keep it for as long as there are factors: under
+	// another name there are none. It is never shown: what apps call the issuer is ServiceName.
 	Issuer string
+
+	// ServiceName is the name of the service as apps show it, in any script: up to 100 bytes, without a colon. You may
+	// change it at any time; enrolled apps keep the old one. See [Key.Named] for a key without it.
+	ServiceName string
 
 	Store  Store
 	Sealer Sealer
@@ -95,8 +102,8 @@ type Config struct {
 	//	totp_remove, totp_reset     a factor is gone
 	//	outage                      the store, or the sealer; the outcome is what was tried
 	//
-	// Outcomes are "ok", "replayed" for a code that was used before, "closed" for the wrong code that closed the factor,
-	// or a refusal's code. Mail the user at each change and at each recovery code (NIST SP 800-63B-4 section 4.6).
+	// Outcomes are "ok", "replayed" for a code that was used before, "closed" for the wrong code that closed the factor, or a refusal's code. Mail the user at each change
+	// and at each recovery code (NIST SP 800-63B-4 section 4.6).
 	Observe func(context.Context, auth.Event)
 }
 
@@ -149,6 +156,10 @@ func New(c Config) (*Factors, error) {
 	}
 	_, known := algorithm(c.Algorithm)
 	switch {
+	case c.Issuer == "":
+		return nil, errors.New("totp: Config.Issuer: got none, expected the issuer of the subjects, as in their tokens")
+	case c.ServiceName == "":
+		return nil, errors.New("totp: Config.ServiceName: got none, expected the name of the service as apps show it")
 	case c.Store == nil:
 		return nil, errors.New("totp: Config.Store: got nil, expected a store (NewMemory, redistotp.New)")
 	case c.Sealer == nil && !c.AllowUnsealed:
@@ -162,11 +173,8 @@ func New(c Config) (*Factors, error) {
 	case c.Pending < time.Minute || c.Pending > time.Hour:
 		return nil, fmt.Errorf("totp: Config.Pending: got %v, expected 1m to 1h, or 0 for 10m", c.Pending)
 	}
-	if err := checkService(c.Issuer); err != nil {
-		return nil, fmt.Errorf("totp: Config.Issuer: %w", err)
-	}
-	if c.Issuer == "" {
-		return nil, errors.New("totp: Config.Issuer: got none, expected the name of the service")
+	if err := checkService(c.ServiceName); err != nil {
+		return nil, fmt.Errorf("totp: Config.ServiceName: %w", err)
 	}
 	f := &Factors{c: c, window: 1}
 	if c.CurrentStepOnly {
@@ -175,8 +183,13 @@ func New(c Config) (*Factors, error) {
 	return f, nil
 }
 
+// owner is whose the factor of a subject is.
+func (f *Factors) owner(subject string) auth.Owner {
+	return auth.Owner{Issuer: f.c.Issuer, Subject: subject}
+}
+
 // tell gives an event to the observer and returns err. An outage is one by its code, whatever was tried.
-func (f *Factors) tell(ctx context.Context, name, tenant, subject string, err error) error {
+func (f *Factors) tell(ctx context.Context, name, subject string, err error) error {
 	outcome := "ok"
 	var o interface{ outcome() string }
 	switch {
@@ -188,7 +201,9 @@ func (f *Factors) tell(ctx context.Context, name, tenant, subject string, err er
 	default:
 		outcome = string(auth.CodeOf(err))
 	}
-	f.c.Observe(ctx, auth.Event{Name: name, Outcome: outcome, Time: f.c.Now(), Tenant: tenant, Subject: subject, Err: err})
+	e := auth.Event{Name: name, Outcome: outcome, Time: f.c.Now(), Err: err}
+	e.Subject = subject
+	f.c.Observe(ctx, e)
 	return err
 }
 

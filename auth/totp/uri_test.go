@@ -13,8 +13,8 @@ const plainSecret = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 // A URI has nothing but unreserved characters in its names, spaces as %20, and every reader finds the same in it.
 func TestURI_AnyScript(t *testing.T) {
 	for _, service := range []string{"Example", "Example Ltd", "A+B & C = 100 %?", "a/b#c", "Пример", "例え株式会社", "क्षितिज\u200d", "😀", "%20", "+", "it's \"q\"; <b>"} {
-		k := newKit(t, func(c *totp.Config) { c.Issuer = service })
-		key, err := k.Begin(t.Context(), tenant, subject, "o'neill+x &/y@example.com")
+		k := newKit(t, func(c *totp.Config) { c.ServiceName = service })
+		key, err := k.Begin(t.Context(), subject, "o'neill+x &/y@example.com")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -21,7 +21,7 @@ func newFactors(client redis.UniversalClient, sealer totp.Sealer) (*totp.Factors
 	if err != nil {
 		return nil, err
 	}
-	return totp.New(totp.Config{Issuer: "Example Ltd", Store: store, Sealer: sealer, Observe: auth.Log(nil)})
+	return totp.New(totp.Config{Issuer: "https://app.example.com", ServiceName: "Example Ltd", Store: store, Sealer: sealer, Observe: auth.Log(nil)})
 }
 
 func Example() {
