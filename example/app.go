@@ -135,10 +135,10 @@ func (a *app) secondFactor(ctx context.Context, p *auth.Principal, code string) 
 	if code == "" {
 		return auth.SecondFactorRequired
 	}
-	err := a.factors.Verify(ctx, p.Subject, code)
-	if auth.CodeOf(err) == auth.ValidationFailed { // not the form of a code
+	if totp.IsRecoveryCode(code) {
 		return a.recover(ctx, p, code)
 	}
+	err := a.factors.Verify(ctx, p.Subject, code)
 	p.Methods = append(p.Methods, "otp", "mfa")
 	return err
 }

@@ -36,6 +36,7 @@ func TOTP(t *testing.T, open func(t *testing.T) totp.Store) {
 		{"no issuer or no subject", recordNobody},
 		{"STD-V02 two issuers with the same subjects", twoIssuers},
 		{"a subject in two organisations", twoOrganisations},
+		{"ATK-O01 the enrolment's code at a login", earlyCode},
 		{"ATK-O01 50 at once, none is lost", recordRace},
 		{"ATK-O06 50 at once, one makes the record", recordCreateRace},
 		{"STD-O02 ATK-O01 50 tries of one code", codeRace},
@@ -478,5 +479,35 @@ func twoOrganisations(r *records) {
 	}
 	if s, err := f.Status(r.Context(), club.Subject); err != nil || s != (totp.Status{}) {
 		r.Errorf("after the Reset at the firm the club sees %+v, %v", s, err)
+	}
+}
+
+// earlyCode: until the first login, the enrolment's code is told to wait for the next; a login's never is.
+func earlyCode(r *records) {
+	now := time.Unix(1111111109, 0) // one second before the next step
+	f := r.of(totpIssuer, func() time.Time { return now })
+	key, err := f.Begin(r.Context(), "ann", "ann@example.com")
+	if err != nil {
+		r.Fatal(err)
+	}
+	code := r.codeAt(key, now)
+	if _, err := f.Confirm(r.Context(), "ann", code); err != nil {
+		r.Fatal(err)
+	}
+	var wait interface{ RetryAfter() time.Duration }
+	for range 2 {
+		if err := f.Verify(r.Context(), "ann", code); !errors.Is(err, totp.ErrWrong) || !errors.As(err, &wait) || wait.RetryAfter() != time.Second {
+			r.Errorf("the enrolment's code: got %v, expected ErrWrong with 1 s to wait", err)
+		}
+	}
+	now = now.Add(time.Second)
+	next := r.codeAt(key, now)
+	if err := f.Verify(r.Context(), "ann", next); err != nil {
+		r.Errorf("the next code: %v", err)
+	}
+	for _, used := range []string{code, next} {
+		if err := f.Verify(r.Context(), "ann", used); !errors.Is(err, totp.ErrWrong) || errors.As(err, &wait) {
+			r.Errorf("a used code after a login: got %v, expected ErrWrong and no more", err)
+		}
 	}
 }

@@ -91,7 +91,7 @@ func (f *Factors) Confirm(ctx context.Context, subject, code string) (RecoveryCo
 				return invalid{"code", "The code is not the one that the app shows now.", ErrWrong}
 			}
 			r.Pending = nil
-			r.Factor = &factor{params: e.params, Since: now.Unix(), Step: step, Recovery: hashes}
+			r.Factor = &factor{params: e.params, Since: now.Unix(), Step: step, Fresh: true, Recovery: hashes}
 			return nil
 		})
 	}
@@ -124,6 +124,11 @@ func (f *Factors) Import(ctx context.Context, subject string, k Key) error {
 // Verify takes a code of the user's factor: nil once for each code, on whatever server, [ErrWrong] for a wrong or a
 // used one, [ErrClosed], [ErrNone]. When a code was used, those of earlier steps are over as well (RFC 6238 section 5.2).
 // The method of a login with it is "otp" (RFC 8176).
+//
+// The code that ended the enrolment is still on the display at the login that follows. Until a newer code was used, its
+// ErrWrong has the methods Fields, with a sentence that tells the user to wait for the next code, and RetryAfter, with
+// how long that takes at most. A code that was used for anything else is ErrWrong and no more: otherwise somebody who
+// has the password and has watched the code would learn that it was good and that its owner has just come in.
 func (f *Factors) Verify(ctx context.Context, subject, code string) error {
 	now := f.c.Now()
 	p, err := parseCode(code)

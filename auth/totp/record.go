@@ -33,6 +33,7 @@ type factor struct {
 	params
 	Since    int64    `json:"since"`
 	Step     int64    `json:"step"`               // the last that was used
+	Fresh    bool     `json:"fresh,omitempty"`    // Step is the enrolment's: no code was used since
 	Wrong    int      `json:"wrong,omitempty"`    // codes in a row
 	Until    int64    `json:"until,omitempty"`    // closed for everything
 	Count    int      `json:"count,omitempty"`    // wrong codes since Counted
@@ -171,13 +172,22 @@ func (f *Factors) use(r *record, p proof, now time.Time) error {
 	}
 	step, used := fa.match(p.code, now, f.window, fa.Step)
 	switch {
+	case used && fa.Fresh:
+		return earlyCode{fa.next(now)}
 	case used:
 		return errUsed // no guess, but a double click
 	case step == 0:
 		return fa.fail(now)
 	}
-	fa.Step, fa.Wrong, fa.Until = step, 0, 0
+	fa.Step, fa.Fresh, fa.Wrong, fa.Until = step, false, 0, 0
 	return nil
+}
+
+// next says how long it takes until the app shows a code that is newer than the last used one. An app whose clock is
+// behind still shows a step that is over here, so that the wait is never shorter than to the next step of this clock.
+func (f *factor) next(now time.Time) time.Duration {
+	step := max(f.Step, now.Unix()/f.Period) + 1
+	return time.Unix(step*f.Period, 0).Sub(now)
 }
 
 // closed says for how long the proof is not even looked at, 0 when it is.

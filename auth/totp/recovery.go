@@ -84,6 +84,14 @@ func parseCode(code string) (proof, error) {
 	return proof{}, invalid{field: "code", why: "The code has 6 or 8 digits."}
 }
 
+// IsRecoveryCode says whether a text has the form of a recovery code. No text has this form and that of a code from the
+// app. A login that takes either asks it first: [Factors.Recover] where it is true, [Factors.Verify] where it is not.
+// It says nothing about whether the code is right.
+func IsRecoveryCode(text string) bool {
+	_, ok := readRecovery(text)
+	return ok
+}
+
 // readRecovery reads a recovery code as people write it down (Crockford's base32).
 func readRecovery(code string) (text string, ok bool) {
 	if len(code) > 64 {

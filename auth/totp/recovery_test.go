@@ -49,6 +49,33 @@ func TestSTD_O08_ATK_O07_RecoveryCodes(t *testing.T) {
 	}
 }
 
+// A login that takes either kind of code asks which one it is: each try is one event, and a true one.
+func TestIsRecoveryCode_OneEvent(t *testing.T) {
+	k := newKit(t)
+	key, codes := k.enrol()
+	k.told()
+	for _, test := range []struct{ code, told string }{
+		{codes[0], "recovery_code ok"},
+		{strings.ToLower(strings.ReplaceAll(codes[1], "-", "")), "recovery_code ok"},
+		{codes[0], "recovery_code login_failed"}, // used
+		{k.code(key, 0), "totp_verify ok"},
+		{k.code(key, 0), "totp_verify replayed"},
+		{k.wrong(key), "totp_verify login_failed"},
+		{"12345", "totp_verify validation_failed"},
+		{codes[2][:28], "totp_verify validation_failed"},
+		{"", "totp_verify validation_failed"},
+	} {
+		if totp.IsRecoveryCode(test.code) {
+			_, _ = k.Recover(t.Context(), subject, test.code)
+		} else {
+			_ = k.verify(test.code)
+		}
+		if got := k.told(); len(got) != 1 || got[0] != test.told {
+			t.Errorf("%.8q…: told of %q, expected %q", test.code, got, test.told)
+		}
+	}
+}
+
 // As people copy them: other case, other dashes, spaces, letters that look alike.
 func TestATK_O07_Spelling(t *testing.T) {
 	k := newKit(t)

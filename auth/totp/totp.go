@@ -102,7 +102,8 @@ type Config struct {
 	//	totp_remove, totp_reset     a factor is gone
 	//	outage                      the store, or the sealer; the outcome is what was tried
 	//
-	// Outcomes are "ok", "replayed" for a code that was used before, "closed" for the wrong code that closed the factor, or a refusal's code. Mail the user at each change
+	// Outcomes are "ok", "replayed" for a code that was used before, "early" for the enrolment's own before the next
+	// was used, "closed" for the wrong code that closed the factor, or a refusal's code. Mail the user at each change
 	// and at each recovery code (NIST SP 800-63B-4 section 4.6).
 	Observe func(context.Context, auth.Event)
 }
@@ -218,6 +219,21 @@ var (
 	errUsed    = wrongCode{"replayed", "it was used before"}
 	errClosing = wrongCode{"closed", "it was one too many"}
 )
+
+// earlyCode is the enrolment's code once more, before any other was used.
+type earlyCode struct{ wait time.Duration }
+
+func (e earlyCode) Error() string {
+	return ErrWrong.Error() + ": it was used for the enrolment; the next one is good"
+}
+func (e earlyCode) Unwrap() error             { return ErrWrong }
+func (e earlyCode) outcome() string           { return "early" }
+func (e earlyCode) RetryAfter() time.Duration { return e.wait }
+
+// Fields is what auth.WriteProblem shows.
+func (e earlyCode) Fields() map[string]string {
+	return map[string]string{"code": "Wait until the app shows the next code."}
+}
 
 // closedError says until when the factor is closed.
 type closedError struct{ wait time.Duration }

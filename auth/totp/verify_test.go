@@ -63,6 +63,64 @@ func TestSTD_O02_ATK_O01_AtEnrolment(t *testing.T) {
 	k.want(k.verify(k.code(key, 1)), nil)
 }
 
+// Until an app's code was used after it, the enrolment's code is told to wait for the next one, wherever it comes. A code that
+// was used for anything else is not: who has watched one being typed must not learn that it was good.
+func TestATK_O01_EnrolmentCodeIsEarly(t *testing.T) {
+	var early interface {
+		RetryAfter() time.Duration
+		Fields() map[string]string
+	}
+	for name, test := range map[string]struct {
+		steps int64 // how far the app's clock is ahead
+		wait  time.Duration
+	}{"on time": {0, 20 * time.Second}, "ahead": {1, 50 * time.Second}, "behind": {-1, 20 * time.Second}} {
+		k := newKit(t) // 10 s after the beginning of a step
+		ctx := t.Context()
+		key := k.begin()
+		code := k.code(key, test.steps)
+		_, err := k.Confirm(ctx, subject, code)
+		k.want(err, nil)
+		k.told()
+		_, replace := k.Replace(ctx, subject, account, code)
+		_, regenerate := k.Regenerate(ctx, subject, code)
+		for call, err := range map[string]error{"Verify": k.verify(code), "Remove": k.Remove(ctx, subject, code), "Replace": replace, "Regenerate": regenerate} {
+			if !errors.Is(err, totp.ErrWrong) || auth.CodeOf(err) != auth.LoginFailed || !errors.As(err, &early) || early.RetryAfter() != test.wait || early.Fields()["code"] == "" {
+				t.Errorf("%s, %s: got %v, expected ErrWrong with %v to wait", name, call, err, test.wait)
+			}
+		}
+		if got, want := k.told(), []string{"totp_replace early", "recovery_codes early", "totp_verify early", "totp_remove early"}; !slices.Equal(got, want) {
+			t.Errorf("%s: told of %q, expected %q", name, got, want)
+		}
+		for range totp.InAll { // no guesses, so that they close nothing
+			k.want(k.verify(code), totp.ErrWrong)
+		}
+		k.pass(test.wait)
+		next := k.code(key, test.steps)
+		k.want(k.verify(next), nil)
+		for _, used := range []string{code, next} {
+			if err := k.verify(used); !errors.Is(err, totp.ErrWrong) || errors.As(err, &early) {
+				t.Errorf("%s: used before: got %v, expected ErrWrong and no more", name, err)
+			}
+		}
+	}
+	// Nor is anything said of an imported factor's.
+	k := newKit(t)
+	key := k.begin()
+	k.want(k.Import(t.Context(), subject, key), nil)
+	k.want(k.verify(k.code(key, 0)), nil)
+	if err := k.verify(k.code(key, 0)); !errors.Is(err, totp.ErrWrong) || errors.As(err, &early) {
+		t.Errorf("imported: got %v, expected ErrWrong and no more", err)
+	}
+	// A wrong code is never early.
+	k = newKit(t)
+	key = k.begin()
+	_, err := k.Confirm(t.Context(), subject, k.code(key, 0))
+	k.want(err, nil)
+	if err := k.verify(k.wrong(key)); !errors.Is(err, totp.ErrWrong) || errors.As(err, &early) {
+		t.Errorf("wrong: got %v, expected ErrWrong and no more", err)
+	}
+}
+
 // Two steps that have the same code by chance: it is good once all the same.
 func TestSTD_O02_SameCodeTwice(t *testing.T) {
 	key, err := totp.ParseKey("GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ")
