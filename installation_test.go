@@ -234,12 +234,12 @@ var keyed = map[string]struct {
 	},
 	derive.Seal.String(): {
 		func(s site) string {
-			sealed, err := s.sealer().Seal(seal.Place{Subject: "ann", Purpose: "x"}, "text")
+			sealed, err := s.sealer().Seal(seal.Place{Owner: auth.Owner{Issuer: "https://pool.example.com", Subject: "ann"}, Purpose: "x"}, "text")
 			s.ok(err)
 			return sealed
 		},
 		func(s site, sealed string) bool {
-			text, _, err := s.sealer().Open(seal.Place{Subject: "ann", Purpose: "x"}, sealed)
+			text, _, err := s.sealer().Open(seal.Place{Owner: auth.Owner{Issuer: "https://pool.example.com", Subject: "ann"}, Purpose: "x"}, sealed)
 			return err == nil && text == "text"
 		},
 	},

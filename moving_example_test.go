@@ -70,7 +70,7 @@ func Example_moving() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	at := seal.Place{Subject: "42", Purpose: "oauth github refresh"}
+	at := seal.Place{Owner: auth.Owner{Issuer: "https://api.example.com", Subject: "42"}, Purpose: "oauth github refresh"}
 	stored := "gAAAAAAdwJ6wAAECAwQFBgcICQoLDA0ODy021cpGVWKZ_eEwCGM4BLLF_5CV9dOPmrhuVUPgJobwOz7JcbmrR64jVmpU4IwqDA=="
 	text, stale, err := sealer.Open(at, stored)
 	if err == nil && stale {
@@ -79,7 +79,7 @@ func Example_moving() {
 	fmt.Println(text, stored[:13], err)
 
 	// Second factors.
-	factors, err := totp.New(totp.Config{Issuer: "Example", Store: totp.NewMemory(), Sealer: sealer.Bytes()})
+	factors, err := totp.New(totp.Config{Issuer: "https://api.example.com", ServiceName: "Example", Store: totp.NewMemory(), Sealer: sealer.Bytes()})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -87,7 +87,7 @@ func Example_moving() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(factors.Import(ctx, "", "42", key))
+	fmt.Println(factors.Import(ctx, "42", key))
 
 	// Output:
 	// <nil> $argon2id$v=19$m=65536,t=3,p=4

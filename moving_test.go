@@ -291,7 +291,7 @@ other = pyotp.TOTP(pyotp.random_base32(), digits=8, digest=__import__("hashlib")
 answer = {"Secret": secret, "Code": pyotp.TOTP(secret).at(given), "URI": other.provisioning_uri("änn@example.com", issuer_name="Пример"), "CodeOfURI": other.at(given)}
 `, now.Unix(), &made)
 	sealer := mustSeal(t)
-	factors, err := totp.New(totp.Config{Issuer: "Пример", Store: totp.NewMemory(), Sealer: sealer.Bytes(), Now: func() time.Time { return now }})
+	factors, err := totp.New(totp.Config{Issuer: newIssuer, ServiceName: "Пример", Store: totp.NewMemory(), Sealer: sealer.Bytes(), Now: func() time.Time { return now }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -300,17 +300,17 @@ answer = {"Secret": secret, "Code": pyotp.TOTP(secret).at(given), "URI": other.p
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := factors.Import(t.Context(), "", subject, key); err != nil {
+		if err := factors.Import(t.Context(), subject, key); err != nil {
 			t.Fatal(err)
 		}
-		if err := factors.Verify(t.Context(), "", subject, old[1]); err != nil {
+		if err := factors.Verify(t.Context(), subject, old[1]); err != nil {
 			t.Errorf("%s: pyotp's code: %v", subject, err)
 		}
-		if err := factors.Verify(t.Context(), "", subject, old[1]); !errors.Is(err, totp.ErrWrong) {
+		if err := factors.Verify(t.Context(), subject, old[1]); !errors.Is(err, totp.ErrWrong) {
 			t.Errorf("%s: the same code again: %v", subject, err)
 		}
 	}
-	key, err := factors.Begin(t.Context(), "", "cat", "cät@example.com")
+	key, err := factors.Begin(t.Context(), "cat", "cät@example.com")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -322,7 +322,7 @@ answer = {"Code": k.at(given["now"]), "Name": k.name, "Issuer": k.issuer, "Plain
 	if seen.Name != "cät@example.com" || seen.Issuer != "Пример" || seen.Plain != seen.Code {
 		t.Errorf("pyotp reads %+v of the URI", seen)
 	}
-	if _, err := factors.Confirm(t.Context(), "", "cat", seen.Code); err != nil {
+	if _, err := factors.Confirm(t.Context(), "cat", seen.Code); err != nil {
 		t.Errorf("pyotp's code for a secret of the kit: %v", err)
 	}
 }
@@ -346,7 +346,7 @@ answer = {"Keys": [k.decode() for k in keys],
 		old = append(old, k)
 	}
 	sealer := mustSeal(t, old...)
-	at := seal.Place{Subject: "42", Purpose: "oauth github refresh"}
+	at := seal.Place{Owner: auth.Owner{Issuer: "https://api.example.com", Subject: "42"}, Purpose: "oauth github refresh"}
 	for i, value := range made.Values {
 		text, stale, err := sealer.Open(at, value)
 		if err != nil || !stale || text != typed[i%len(typed)] || !seal.Sealed(value) {

@@ -42,7 +42,7 @@ func (a *app) credentials(origin string, keys *tokens.Keyring, tok *tokens.Token
 	if err != nil {
 		return err
 	}
-	a.factors, err = totp.New(totp.Config{Issuer: "Doorward example", Store: s.factors, Sealer: sealer.Bytes(), Observe: observe})
+	a.factors, err = totp.New(totp.Config{Issuer: origin, ServiceName: "Doorward example", Store: s.factors, Sealer: sealer.Bytes(), Observe: observe})
 	if err != nil {
 		return err
 	}
@@ -125,7 +125,7 @@ func (a *app) secondFactor(ctx context.Context, p *auth.Principal, code string) 
 	case !ok:
 		return auth.LoginFailed
 	case row.factor == changing:
-		status, err := a.factors.Status(ctx, p.Tenant, p.Subject)
+		status, err := a.factors.Status(ctx, p.Subject)
 		if err != nil || !status.Active {
 			return err
 		}
@@ -135,10 +135,10 @@ func (a *app) secondFactor(ctx context.Context, p *auth.Principal, code string) 
 	if code == "" {
 		return auth.SecondFactorRequired
 	}
-	err := a.factors.Verify(ctx, p.Tenant, p.Subject, code)
-	if auth.CodeOf(err) == auth.ValidationFailed { // not the form of a code
+	if totp.IsRecoveryCode(code) {
 		return a.recover(ctx, p, code)
 	}
+	err := a.factors.Verify(ctx, p.Subject, code)
 	p.Methods = append(p.Methods, "otp", "mfa")
 	return err
 }
@@ -147,7 +147,7 @@ func (a *app) secondFactor(ctx context.Context, p *auth.Principal, code string) 
 // begins at the version of after, if that is this step's own: a login that somebody has ended meanwhile stays dead. A real
 // application mails the user too, and shows him his API keys, which go on.
 func (a *app) recover(ctx context.Context, p *auth.Principal, code string) error {
-	if _, err := a.factors.Recover(ctx, p.Tenant, p.Subject, code); err != nil {
+	if _, err := a.factors.Recover(ctx, p.Subject, code); err != nil {
 		return err
 	}
 	if err := a.sessions.EndAll(ctx, p.Subject); err != nil {
@@ -163,7 +163,7 @@ func (a *app) recover(ctx context.Context, p *auth.Principal, code string) error
 
 // enrol shows a new secret, this once. Nothing is asked for yet.
 func (a *app) enrol(r *http.Request, p *auth.Principal) (any, error) {
-	key, err := a.factors.Begin(r.Context(), p.Tenant, p.Subject, p.Subject)
+	key, err := a.factors.Begin(r.Context(), p.Subject, p.Subject)
 	if err != nil {
 		return nil, err
 	}
@@ -192,7 +192,7 @@ func (a *app) confirm(r *http.Request, p *auth.Principal) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	codes, err := a.factors.Confirm(r.Context(), p.Tenant, p.Subject, code)
+	codes, err := a.factors.Confirm(r.Context(), p.Subject, code)
 	if err != nil {
 		return nil, errors.Join(err, a.unchanged(p.Subject, before, err))
 	}
@@ -215,7 +215,7 @@ func (a *app) remove(r *http.Request, p *auth.Principal) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := a.factors.Remove(r.Context(), p.Tenant, p.Subject, code); err != nil {
+	if err := a.factors.Remove(r.Context(), p.Subject, code); err != nil {
 		return nil, errors.Join(err, a.unchanged(p.Subject, before, err))
 	}
 	if err := a.users.settleFactor(p.Subject, ""); err != nil {

@@ -165,11 +165,11 @@ func TestRecovery_ATK_S15_EndedMeanwhile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	key, err := a.factors.Begin(t.Context(), "", "ann", "ann")
+	key, err := a.factors.Begin(t.Context(), "ann", "ann")
 	if err != nil {
 		t.Fatal(err)
 	}
-	codes, err := a.factors.Confirm(t.Context(), "", "ann", code(t, key.Secret(), 0))
+	codes, err := a.factors.Confirm(t.Context(), "ann", code(t, key.Secret(), 0))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,20 +212,20 @@ func TestFactor_BetweenTwoWrites(t *testing.T) {
 	if _, err := users.swapFactor("ann", changing); err != nil {
 		t.Fatal(err)
 	}
-	key, err := a.factors.Begin(t.Context(), "", "ann", "ann")
+	key, err := a.factors.Begin(t.Context(), "ann", "ann")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got := login(""); got != "" {
 		t.Errorf("begun: %q", got)
 	}
-	if _, err := a.factors.Confirm(t.Context(), "", "ann", code(t, key.Secret(), 0)); err != nil {
+	if _, err := a.factors.Confirm(t.Context(), "ann", code(t, key.Secret(), 0)); err != nil {
 		t.Fatal(err)
 	}
 	if got := login(""); got != auth.SecondFactorRequired {
 		t.Errorf("confirmed, and the server died: %q", got)
 	}
-	if err := a.factors.Remove(t.Context(), "", "ann", code(t, key.Secret(), 1)); err != nil {
+	if err := a.factors.Remove(t.Context(), "ann", code(t, key.Secret(), 1)); err != nil {
 		t.Fatal(err)
 	}
 	if got := login(""); got != "" {
@@ -295,7 +295,7 @@ func TestFactor_TwoChangesAtOnce(t *testing.T) {
 		all.Wait()
 	}
 	for range 50 {
-		key, err := a.factors.Begin(t.Context(), "", "ann", "ann")
+		key, err := a.factors.Begin(t.Context(), "ann", "ann")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -304,7 +304,7 @@ func TestFactor_TwoChangesAtOnce(t *testing.T) {
 			n      time.Duration
 		}{{a.confirm, 0}, {a.remove, 1}} {
 			both(step.change, code(t, key.Secret(), step.n))
-			status, err := a.factors.Status(t.Context(), "", "ann")
+			status, err := a.factors.Status(t.Context(), "ann")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -312,7 +312,7 @@ func TestFactor_TwoChangesAtOnce(t *testing.T) {
 				t.Fatalf("the table says %q, and a factor is there: %t", row.factor, status.Active)
 			}
 		}
-		_ = a.factors.Reset(t.Context(), "", "ann") // where the right code came last and was refused
+		_ = a.factors.Reset(t.Context(), "ann") // where the right code came last and was refused
 		if _, err := users.swapFactor("ann", ""); err != nil {
 			t.Fatal(err)
 		}

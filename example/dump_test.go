@@ -118,15 +118,15 @@ func enrolled(t *testing.T, server *redistest.Server) (secret string, recovery [
 	if err != nil {
 		t.Fatal(err)
 	}
-	factors, err := totp.New(totp.Config{Issuer: "Example", Store: store, Sealer: sealer.Bytes()})
+	factors, err := totp.New(totp.Config{Issuer: "https://app.example.com", ServiceName: "Example", Store: store, Sealer: sealer.Bytes()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	key, err := factors.Begin(t.Context(), "", "ann", "ann")
+	key, err := factors.Begin(t.Context(), "ann", "ann")
 	if err != nil {
 		t.Fatal(err)
 	}
-	codes, err := factors.Confirm(t.Context(), "", "ann", code(t, key.Secret(), 0))
+	codes, err := factors.Confirm(t.Context(), "ann", code(t, key.Secret(), 0))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,16 +27,16 @@ import (
 func factor(t *testing.T) (hook func(context.Context, *auth.Principal, string) error, code func(n int) string, recovery []string) {
 	t.Helper()
 	now := time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
-	factors, err := totp.New(totp.Config{Issuer: "App", Store: totp.NewMemory(), AllowUnsealed: true, Now: func() time.Time { return now }})
+	factors, err := totp.New(totp.Config{Issuer: origin, ServiceName: "App", Store: totp.NewMemory(), AllowUnsealed: true, Now: func() time.Time { return now }})
 	ok(t, err)
-	key, err := factors.Begin(t.Context(), "", "ann", "ann@example.com")
+	key, err := factors.Begin(t.Context(), "ann", "ann@example.com")
 	ok(t, err)
 	code = func(n int) string {
 		text, err := library.GenerateCode(key.Secret(), now.Add(time.Duration(n)*30*time.Second))
 		ok(t, err)
 		return text
 	}
-	codes, err := factors.Confirm(t.Context(), "", "ann", code(-1))
+	codes, err := factors.Confirm(t.Context(), "ann", code(-1))
 	ok(t, err)
 	return func(ctx context.Context, p *auth.Principal, code string) error {
 		switch {
@@ -45,14 +45,13 @@ func factor(t *testing.T) (hook func(context.Context, *auth.Principal, string) e
 		case code == "":
 			return auth.SecondFactorRequired
 		}
-		method := "otp"
-		err := factors.Verify(ctx, p.Tenant, p.Subject, code)
-		if auth.CodeOf(err) == auth.ValidationFailed { // not the form of a code
-			method = "recovery"
-			_, err = factors.Recover(ctx, p.Tenant, p.Subject, code)
+		if totp.IsRecoveryCode(code) {
+			p.Methods = append(p.Methods, "recovery", "mfa")
+			_, err := factors.Recover(ctx, p.Subject, code)
+			return err
 		}
-		p.Methods = append(p.Methods, method, "mfa")
-		return err
+		p.Methods = append(p.Methods, "otp", "mfa")
+		return factors.Verify(ctx, p.Subject, code)
 	}, code, codes.List()
 }
 
@@ -89,6 +88,27 @@ func TestSecondFactor_ATK_S12(t *testing.T) {
 	told := w.told()
 	if !slices.Contains(told, "login second_factor_required") {
 		t.Errorf("events: %q", told)
+	}
+}
+
+// The code that has enrolled the app comes again at the first login: its owner is told to wait for the next one. Nobody is told
+// who has not the password, and after a login nobody at all.
+func TestSecondFactor_ATK_O01_EnrolmentCode(t *testing.T) {
+	hook, code, _ := factor(t)
+	w := setup(t, func(c *sessionhttp.Config) { c.SecondFactor = hook })
+	plain := w.program().do("POST", "/login", `{"account":"acme/ann","password":"wrong","code":"`+code(-1)+`"}`)
+	want(t, plain, 401, "login_failed")
+	early := w.program().do("POST", "/login", annCode+code(-1)+`"}`)
+	want(t, early, 401, `"fields":{"code":"Wait until the app shows the next code."}`)
+	if got := early.Header().Get("Retry-After"); got != "30" {
+		t.Errorf("Retry-After: got %q, expected 30", got)
+	}
+	want(t, w.program().do("POST", "/login", annCode+code(0)+`"}`), 200, "access_token")
+	for name, n := range map[string]int{"the enrolment's code": -1, "a login's code": 0} {
+		again := w.program().do("POST", "/login", annCode+code(n)+`"}`)
+		if again.Code != plain.Code || again.Body.String() != plain.Body.String() || again.Header().Get("Retry-After") != "" {
+			t.Errorf("%s after a login: got %d %s, expected the answer to a wrong password", name, again.Code, again.Body)
+		}
 	}
 }
 

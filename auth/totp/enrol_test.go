@@ -79,24 +79,24 @@ func TestSTD_O07_ActiveAfterOneRightCode(t *testing.T) {
 		t.Errorf("after Begin: %+v", s)
 	}
 	k.want(k.verify(k.code(key, 0)), totp.ErrNone)
-	k.want(k.Remove(t.Context(), tenant, subject, k.code(key, 0)), totp.ErrNone)
-	_, err := k.Regenerate(t.Context(), tenant, subject, k.code(key, 0))
+	k.want(k.Remove(t.Context(), subject, k.code(key, 0)), totp.ErrNone)
+	_, err := k.Regenerate(t.Context(), subject, k.code(key, 0))
 	k.want(err, totp.ErrNone)
-	_, err = k.Replace(t.Context(), tenant, subject, account, k.code(key, 0))
+	_, err = k.Replace(t.Context(), subject, account, k.code(key, 0))
 	k.want(err, totp.ErrNone)
 
-	codes, err := k.Confirm(t.Context(), tenant, subject, k.wrong(key))
+	codes, err := k.Confirm(t.Context(), subject, k.wrong(key))
 	if len(codes.List()) != 0 || auth.CodeOf(err) != auth.ValidationFailed || !errors.Is(err, totp.ErrWrong) {
 		t.Errorf("a wrong code: got %d recovery codes, %v", len(codes.List()), err)
 	}
-	codes, err = k.Confirm(t.Context(), tenant, subject, k.code(key, -1))
+	codes, err = k.Confirm(t.Context(), subject, k.code(key, -1))
 	if err != nil || len(codes.List()) != 10 {
 		t.Fatalf("got %d recovery codes, %v", len(codes.List()), err)
 	}
 	if s := k.status(); !s.Active || !s.Since.Equal(k.clock()) || s.RecoveryCodes != 10 || !s.PendingUntil.IsZero() || !s.ClosedUntil.IsZero() {
 		t.Errorf("after Confirm: %+v", s)
 	}
-	_, err = k.Confirm(t.Context(), tenant, subject, k.code(key, 0))
+	_, err = k.Confirm(t.Context(), subject, k.code(key, 0))
 	k.want(err, totp.ErrNone)
 	k.want(k.verify(k.code(key, 0)), nil)
 	want := []string{"totp_verify login_failed", "totp_begin ok", "totp_verify login_failed", "totp_remove login_failed", "recovery_codes login_failed",
@@ -118,15 +118,15 @@ func TestATK_O06_PendingExpires(t *testing.T) {
 	if s := k.status(); !s.PendingUntil.IsZero() {
 		t.Errorf("still there: %+v", s)
 	}
-	_, err := k.Confirm(t.Context(), tenant, subject, k.code(key, 0))
+	_, err := k.Confirm(t.Context(), subject, k.code(key, 0))
 	k.want(err, totp.ErrNone)
-	if got := k.store.dump(); len(got) > len(tenant+"/"+subject+"\n\n") {
+	if got := k.store.dump(); len(got) > len(subject+"\n\n") {
 		t.Errorf("the store still has %d bytes", len(got))
 	}
 	again := k.begin()
-	_, err = k.Confirm(t.Context(), tenant, subject, k.code(key, 0)) // of the secret before
+	_, err = k.Confirm(t.Context(), subject, k.code(key, 0)) // of the secret before
 	k.want(err, totp.ErrWrong)
-	_, err = k.Confirm(t.Context(), tenant, subject, k.code(again, 0))
+	_, err = k.Confirm(t.Context(), subject, k.code(again, 0))
 	k.want(err, nil)
 }
 
@@ -135,10 +135,10 @@ func TestATK_O06_PendingIsNotGuessed(t *testing.T) {
 	k := newKit(t)
 	key := k.begin()
 	for range 5 {
-		_, err := k.Confirm(t.Context(), tenant, subject, k.wrong(key))
+		_, err := k.Confirm(t.Context(), subject, k.wrong(key))
 		k.want(err, totp.ErrWrong)
 	}
-	_, err := k.Confirm(t.Context(), tenant, subject, k.code(key, 0))
+	_, err := k.Confirm(t.Context(), subject, k.code(key, 0))
 	k.want(err, totp.ErrNone)
 }
 
@@ -147,29 +147,29 @@ func TestATK_O06_ActiveFactorStays(t *testing.T) {
 	k := newKit(t)
 	key, codes := k.enrol()
 	ctx := t.Context()
-	_, err := k.Begin(ctx, tenant, subject, account)
+	_, err := k.Begin(ctx, subject, account)
 	k.want(err, totp.ErrActive)
 	if auth.CodeOf(err) != auth.ValidationFailed {
 		t.Errorf("Begin: got %v, expected validation_failed", err)
 	}
-	k.want(k.Import(ctx, tenant, subject, key), totp.ErrActive)
-	_, err = k.Confirm(ctx, tenant, subject, k.code(key, 0))
+	k.want(k.Import(ctx, subject, key), totp.ErrActive)
+	_, err = k.Confirm(ctx, subject, k.code(key, 0))
 	k.want(err, totp.ErrNone)
-	if _, err := k.Replace(ctx, tenant, subject, account, k.wrong(key)); !errors.Is(err, totp.ErrWrong) {
+	if _, err := k.Replace(ctx, subject, account, k.wrong(key)); !errors.Is(err, totp.ErrWrong) {
 		t.Errorf("Replace: got %v", err)
 	}
-	k.want(k.Remove(ctx, tenant, subject, k.wrong(key)), totp.ErrWrong)
+	k.want(k.Remove(ctx, subject, k.wrong(key)), totp.ErrWrong)
 	for _, none := range []string{"", "null", strings.Repeat("A", 24), strings.Repeat("U", 25)} {
-		if err := k.Remove(ctx, tenant, subject, none); auth.CodeOf(err) != auth.ValidationFailed {
+		if err := k.Remove(ctx, subject, none); auth.CodeOf(err) != auth.ValidationFailed {
 			t.Errorf("Remove with %q: got %v", none, err)
 		}
 	}
-	k.want(k.Remove(ctx, tenant, "bob", k.code(key, 0)), totp.ErrNone)
+	k.want(k.Remove(ctx, "bob", k.code(key, 0)), totp.ErrNone)
 	k.want(k.verify(k.code(key, 0)), nil)
-	k.want(k.Remove(ctx, tenant, subject, k.code(key, 0)), totp.ErrWrong) // used
-	k.want(k.Remove(ctx, tenant, subject, codes[0]), nil)
+	k.want(k.Remove(ctx, subject, k.code(key, 0)), totp.ErrWrong) // used
+	k.want(k.Remove(ctx, subject, codes[0]), nil)
 	k.want(k.verify(k.code(key, 1)), totp.ErrNone)
-	_, err = k.Recover(ctx, tenant, subject, codes[1])
+	_, err = k.Recover(ctx, subject, codes[1])
 	k.want(err, totp.ErrNone)
 	if got := k.store.dump(); strings.Trim(got, "abcemno/\n") != "" {
 		t.Errorf("the store still has %q", got)
@@ -182,7 +182,7 @@ func TestATK_O06_Replace(t *testing.T) {
 	old, oldCodes := k.enrol()
 	ctx := t.Context()
 	used := k.code(old, 0)
-	key, err := k.Replace(ctx, tenant, subject, account, used)
+	key, err := k.Replace(ctx, subject, account, used)
 	k.want(err, nil)
 	k.want(k.verify(used), totp.ErrWrong)
 	k.want(k.verify(k.code(key, 0)), totp.ErrWrong)
@@ -192,28 +192,28 @@ func TestATK_O06_Replace(t *testing.T) {
 		t.Errorf("got %+v", s)
 	}
 	k.pass(10 * time.Minute) // left open: the old one stays
-	_, err = k.Confirm(ctx, tenant, subject, k.code(key, 0))
+	_, err = k.Confirm(ctx, subject, k.code(key, 0))
 	k.want(err, totp.ErrNone)
 	k.want(k.verify(k.code(old, 0)), nil)
 
-	key, err = k.Replace(ctx, tenant, subject, account, oldCodes[0]) // the phone is gone
+	key, err = k.Replace(ctx, subject, account, oldCodes[0]) // the phone is gone
 	k.want(err, nil)
-	codes, err := k.Confirm(ctx, tenant, subject, k.code(key, 0))
+	codes, err := k.Confirm(ctx, subject, k.code(key, 0))
 	k.want(err, nil)
 	k.pass(time.Minute)
 	k.want(k.verify(k.code(old, 0)), totp.ErrWrong)
-	_, err = k.Recover(ctx, tenant, subject, oldCodes[1])
+	_, err = k.Recover(ctx, subject, oldCodes[1])
 	k.want(err, totp.ErrWrong)
 	k.want(k.verify(k.code(key, 0)), nil)
-	left, err := k.Recover(ctx, tenant, subject, codes.List()[0])
+	left, err := k.Recover(ctx, subject, codes.List()[0])
 	if err != nil || left != 9 {
 		t.Errorf("got %d left, %v", left, err)
 	}
 	// Removed meanwhile, the new one does not come after all.
-	another, err := k.Replace(ctx, tenant, subject, account, codes.List()[1])
+	another, err := k.Replace(ctx, subject, account, codes.List()[1])
 	k.want(err, nil)
-	k.want(k.Remove(ctx, tenant, subject, codes.List()[2]), nil)
-	_, err = k.Confirm(ctx, tenant, subject, k.code(another, 0))
+	k.want(k.Remove(ctx, subject, codes.List()[2]), nil)
+	_, err = k.Confirm(ctx, subject, k.code(another, 0))
 	k.want(err, totp.ErrNone)
 }
 
@@ -230,7 +230,7 @@ func TestATK_O06_TwoEnrolments(t *testing.T) {
 		var good atomic.Int64
 		for i := range keys {
 			all.Go(func() {
-				if _, err := k.Confirm(t.Context(), tenant, subject, k.code(keys[i], 0)); err == nil {
+				if _, err := k.Confirm(t.Context(), subject, k.code(keys[i], 0)); err == nil {
 					good.Add(1)
 				}
 			})
@@ -239,58 +239,62 @@ func TestATK_O06_TwoEnrolments(t *testing.T) {
 		if good.Load() != 1 {
 			t.Fatalf("%d confirmed, expected 1", good.Load())
 		}
-		k.want(k.Reset(t.Context(), tenant, subject), nil)
+		k.want(k.Reset(t.Context(), subject), nil)
 	}
 }
 
 // What the package itself holds of the second step: no error is ever nil for want of a factor, for another user's or
-// tenant's code, or for an enrolment that nobody has confirmed. That later endpoints ask for it is accounts' to keep.
+// issuer's code, or for an enrolment that nobody has confirmed. That later endpoints ask for it is accounts' to keep.
 func TestSTD_O10_ATK_O05_NothingPassesForAFactor(t *testing.T) {
 	k := newKit(t)
 	ctx := t.Context()
 	key, codes := k.enrol()
-	for _, other := range [][2]string{{tenant, "bob"}, {"", subject}, {"other", subject}, {tenant, subject + " "}, {tenant, ""}} {
-		if err := k.Verify(ctx, other[0], other[1], k.code(key, 0)); err == nil {
-			t.Errorf("%q: ann's code was taken", other)
+	elsewhere := k.of(other)
+	for _, by := range []struct {
+		*totp.Factors
+		subject string
+	}{{k.Factors, "bob"}, {elsewhere, subject}, {k.of(issuer + "/"), subject}, {k.Factors, subject + " "}, {k.Factors, ""}} {
+		if err := by.Verify(ctx, by.subject, k.code(key, 0)); err == nil {
+			t.Errorf("%q: ann's code was taken", by.subject)
 		}
-		if _, err := k.Recover(ctx, other[0], other[1], codes[0]); err == nil {
-			t.Errorf("%q: ann's recovery code was taken", other)
+		if _, err := by.Recover(ctx, by.subject, codes[0]); err == nil {
+			t.Errorf("%q: ann's recovery code was taken", by.subject)
 		}
-		if s, err := k.Status(ctx, other[0], other[1]); s.Active {
-			t.Errorf("%q: got %+v, %v", other, s, err)
+		if s, err := by.Status(ctx, by.subject); s.Active {
+			t.Errorf("%q: got %+v, %v", by.subject, s, err)
 		}
 	}
 	// With a factor of their own it is ann's code no less.
-	bob, err := k.Begin(ctx, tenant, "bob", "bob@example.com")
+	bob, err := k.Begin(ctx, "bob", "bob@example.com")
 	k.want(err, nil)
-	bobs, err := k.Confirm(ctx, tenant, "bob", k.code(bob, 0))
+	bobs, err := k.Confirm(ctx, "bob", k.code(bob, 0))
 	k.want(err, nil)
-	k.want(k.Verify(ctx, tenant, "bob", k.code(key, 0)), totp.ErrWrong)
-	_, err = k.Recover(ctx, tenant, "bob", codes[0])
+	k.want(k.Verify(ctx, "bob", k.code(key, 0)), totp.ErrWrong)
+	_, err = k.Recover(ctx, "bob", codes[0])
 	k.want(err, totp.ErrWrong)
-	_, err = k.Recover(ctx, tenant, subject, bobs.List()[0])
+	_, err = k.Recover(ctx, subject, bobs.List()[0])
 	k.want(err, totp.ErrWrong)
 	// Nor is anything changed by it.
 	k.want(k.verify(k.code(key, 0)), nil)
-	_, err = k.Recover(ctx, tenant, subject, codes[0])
+	_, err = k.Recover(ctx, subject, codes[0])
 	k.want(err, nil)
 }
 
 func TestReset(t *testing.T) {
 	k := newKit(t)
 	ctx := t.Context()
-	k.want(k.Reset(ctx, tenant, subject), nil)
+	k.want(k.Reset(ctx, subject), nil)
 	key, codes := k.enrol()
-	k.want(k.Reset(ctx, tenant, subject), nil)
+	k.want(k.Reset(ctx, subject), nil)
 	k.want(k.verify(k.code(key, 0)), totp.ErrNone)
-	_, err := k.Recover(ctx, tenant, subject, codes[0])
+	_, err := k.Recover(ctx, subject, codes[0])
 	k.want(err, totp.ErrNone)
 	k.begin()
-	k.want(k.Reset(ctx, tenant, subject), nil)
+	k.want(k.Reset(ctx, subject), nil)
 	if s := k.status(); s != (totp.Status{}) {
 		t.Errorf("got %+v", s)
 	}
-	if err := k.Import(ctx, tenant, subject, totp.Key{}); err == nil {
+	if err := k.Import(ctx, subject, totp.Key{}); err == nil {
 		t.Error("a zero key was taken")
 	}
 }
@@ -302,15 +306,15 @@ func TestImport(t *testing.T) {
 	key, err := totp.ParseKey("ABCD EFGH IJKL MNOP QRST UVWX YZ23 4567")
 	k.want(err, nil)
 	k.begin() // left open
-	k.want(k.Import(ctx, tenant, subject, key), nil)
+	k.want(k.Import(ctx, subject, key), nil)
 	if s := k.status(); !s.Active || s.RecoveryCodes != 0 || !s.PendingUntil.IsZero() {
 		t.Errorf("got %+v", s)
 	}
-	_, err = k.Recover(ctx, tenant, subject, strings.Repeat("0", 25))
+	_, err = k.Recover(ctx, subject, strings.Repeat("0", 25))
 	k.want(err, totp.ErrWrong)
-	codes, err := k.Regenerate(ctx, tenant, subject, k.code(key, 0))
+	codes, err := k.Regenerate(ctx, subject, k.code(key, 0))
 	k.want(err, nil)
-	_, err = k.Recover(ctx, tenant, subject, codes.List()[9])
+	_, err = k.Recover(ctx, subject, codes.List()[9])
 	k.want(err, nil)
 	k.want(k.verify(k.code(key, 1)), nil)
 }
@@ -319,7 +323,7 @@ func TestImport(t *testing.T) {
 func TestBegin_Accounts(t *testing.T) {
 	k := newKit(t)
 	for _, good := range []string{"ann", "ann@example.com", "анна", "山田 太郎", "دالیا", "דליה", "क्षिति\u200dज", "a:b", "+1 %2B & = ?#/", strings.Repeat("語", 84), "👩‍🚀"} {
-		key, err := k.Begin(t.Context(), tenant, subject, good)
+		key, err := k.Begin(t.Context(), subject, good)
 		if err != nil {
 			t.Errorf("%q: %v", good, err)
 			continue
@@ -329,7 +333,7 @@ func TestBegin_Accounts(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"", " ann", "ann\n", "a\rb", "a\x00b", "a\x1bb", "\u202eann", "a\u2066b", "a\u2028b", "\xff", strings.Repeat("語", 85)} {
-		_, err := k.Begin(t.Context(), tenant, subject, bad)
+		_, err := k.Begin(t.Context(), subject, bad)
 		var fields interface{ Fields() map[string]string }
 		if auth.CodeOf(err) != auth.ValidationFailed || !errors.As(err, &fields) || fields.Fields()["account"] == "" || strings.ContainsAny(err.Error(), "\r\n\x00\x1b\u202e") {
 			t.Errorf("%q: got %v, expected validation_failed with the field", bad, err)

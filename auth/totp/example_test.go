@@ -19,13 +19,13 @@ func Example() {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	var sealer totp.Sealer = newAEAD()
 	factors, err := totp.New(totp.Config{
-		Issuer: "Example Ltd", Store: totp.NewMemory(), Sealer: sealer,
+		Issuer: "https://app.example.com", ServiceName: "Example Ltd", Store: totp.NewMemory(), Sealer: sealer,
 		Now: func() time.Time { return now },
 	})
 	if err != nil {
 		log.Fatal(err)
 	}
-	key, err := factors.Begin(ctx, "acme", "ann", "ann@example.com")
+	key, err := factors.Begin(ctx, "ann", "ann@example.com")
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -39,15 +39,15 @@ func Example() {
 		}
 		return code
 	}
-	codes, err := factors.Confirm(ctx, "acme", "ann", app())
+	codes, err := factors.Confirm(ctx, "ann", app())
 	fmt.Println(len(codes.List()), "recovery codes,", err)
 
 	now = now.Add(time.Hour)
 	code := app()
-	fmt.Println("a login:", factors.Verify(ctx, "acme", "ann", code))
-	fmt.Println("again:", errors.Is(factors.Verify(ctx, "acme", "ann", code), totp.ErrWrong))
+	fmt.Println("a login:", factors.Verify(ctx, "ann", code))
+	fmt.Println("again:", errors.Is(factors.Verify(ctx, "ann", code), totp.ErrWrong))
 
-	left, err := factors.Recover(ctx, "acme", "ann", codes.List()[0])
+	left, err := factors.Recover(ctx, "ann", codes.List()[0])
 	fmt.Println("recovery codes left:", left, err)
 	fmt.Println("logged:", key, codes)
 	// Output:
@@ -59,6 +59,17 @@ func Example() {
 	// logged: [secret] [secret]
 }
 
+// A key's URI and QR code can say whose it is without an issuer.
+func ExampleKey_Named() {
+	bare, err := totp.ParseKey("GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ")
+	if err != nil {
+		log.Fatal(err)
+	}
+	key, err := bare.Named("", "ann@example.com")
+	fmt.Println(key.URI(), err)
+	// Output: otpauth://totp/ann%40example.com?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ <nil>
+}
+
 // users is an application's own table, which holds who needs a second factor and, from an older system, the secrets.
 type users map[string]*struct {
 	secondFactor bool
@@ -66,7 +77,7 @@ type users map[string]*struct {
 }
 
 // secondStep is what a login does after the password was right.
-func (u users) secondStep(ctx context.Context, factors *totp.Factors, tenant, user, code string) error {
+func (u users) secondStep(ctx context.Context, factors *totp.Factors, user, code string) error {
 	row := u[user]
 	if row == nil || !row.secondFactor {
 		return auth.LoginFailed
@@ -76,26 +87,26 @@ func (u users) secondStep(ctx context.Context, factors *totp.Factors, tenant, us
 		if err != nil {
 			return err
 		}
-		if err := factors.Import(ctx, tenant, user, key); err != nil && !errors.Is(err, totp.ErrActive) {
+		if err := factors.Import(ctx, user, key); err != nil && !errors.Is(err, totp.ErrActive) {
 			return err
 		}
 		row.pyotpSecret = ""
 	}
-	return factors.Verify(ctx, tenant, user, code)
+	return factors.Verify(ctx, user, code)
 }
 
 // Secrets of an older system go on working.
 func ExampleParseKey() {
 	table := users{"ann": {secondFactor: true, pyotpSecret: "gezd gnbv gy3t qojq gezd gnbv gy3t qojq"}}
 	factors, err := totp.New(totp.Config{
-		Issuer: "Example Ltd", Store: totp.NewMemory(), Sealer: newAEAD(),
+		Issuer: "https://app.example.com", ServiceName: "Example Ltd", Store: totp.NewMemory(), Sealer: newAEAD(),
 		Now: func() time.Time { return time.Unix(1111111109, 0) },
 	})
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(table.secondStep(context.Background(), factors, "", "ann", "081804"))
-	fmt.Println(table.secondStep(context.Background(), factors, "", "bob", "081804"))
+	fmt.Println(table.secondStep(context.Background(), factors, "ann", "081804"))
+	fmt.Println(table.secondStep(context.Background(), factors, "bob", "081804"))
 	// Output:
 	// <nil>
 	// login_failed

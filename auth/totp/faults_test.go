@@ -25,31 +25,31 @@ func (r recorder) String() string {
 // calls are all methods that ask the store, each with a code that is right.
 func calls(k *kit, key totp.Key, codes []string) map[string]func(context.Context) error {
 	return map[string]func(context.Context) error{
-		"Begin": func(ctx context.Context) error { _, err := k.Begin(ctx, tenant, "new", account); return err },
+		"Begin": func(ctx context.Context) error { _, err := k.Begin(ctx, "new", account); return err },
 		"Replace": func(ctx context.Context) error {
-			_, err := k.Replace(ctx, tenant, subject, account, codes[0])
+			_, err := k.Replace(ctx, subject, account, codes[0])
 			return err
 		},
 		"Confirm": func(ctx context.Context) error {
-			_, err := k.Confirm(ctx, tenant, subject, k.code(key, 0))
+			_, err := k.Confirm(ctx, subject, k.code(key, 0))
 			return err
 		},
-		"Import":     func(ctx context.Context) error { return k.Import(ctx, tenant, "new", key) },
-		"Verify":     func(ctx context.Context) error { return k.Verify(ctx, tenant, subject, k.code(key, 0)) },
-		"Recover":    func(ctx context.Context) error { _, err := k.Recover(ctx, tenant, subject, codes[1]); return err },
-		"Regenerate": func(ctx context.Context) error { _, err := k.Regenerate(ctx, tenant, subject, codes[2]); return err },
-		"Remove":     func(ctx context.Context) error { return k.Remove(ctx, tenant, subject, codes[3]) },
-		"Reset":      func(ctx context.Context) error { return k.Reset(ctx, tenant, subject) },
-		"Status":     func(ctx context.Context) error { _, err := k.Status(ctx, tenant, subject); return err },
+		"Import":     func(ctx context.Context) error { return k.Import(ctx, "new", key) },
+		"Verify":     func(ctx context.Context) error { return k.Verify(ctx, subject, k.code(key, 0)) },
+		"Recover":    func(ctx context.Context) error { _, err := k.Recover(ctx, subject, codes[1]); return err },
+		"Regenerate": func(ctx context.Context) error { _, err := k.Regenerate(ctx, subject, codes[2]); return err },
+		"Remove":     func(ctx context.Context) error { return k.Remove(ctx, subject, codes[3]) },
+		"Reset":      func(ctx context.Context) error { return k.Reset(ctx, subject) },
+		"Status":     func(ctx context.Context) error { _, err := k.Status(ctx, subject); return err },
 	}
 }
 
 // A store or a sealer that fails, lies or holds something else: 503, never nil, and never "there is no factor".
 func TestFaults_FailClosed(t *testing.T) {
 	errDown := errors.New("connection refused")
-	type update = func(context.Context, string, string, func([]byte) ([]byte, error)) error
+	type update = func(context.Context, auth.Owner, func([]byte) ([]byte, error)) error
 	held := func(record string) update {
-		return func(_ context.Context, _, _ string, change func([]byte) ([]byte, error)) error {
+		return func(_ context.Context, _ auth.Owner, change func([]byte) ([]byte, error)) error {
 			_, err := change([]byte(record))
 			return err
 		}
@@ -60,19 +60,19 @@ func TestFaults_FailClosed(t *testing.T) {
 		update   update
 		sealer   error
 	}{
-		{name: "the store is down", update: func(context.Context, string, string, func([]byte) ([]byte, error)) error { return errDown }},
-		{name: "the store is down, with the code", update: func(context.Context, string, string, func([]byte) ([]byte, error)) error {
+		{name: "the store is down", update: func(context.Context, auth.Owner, func([]byte) ([]byte, error)) error { return errDown }},
+		{name: "the store is down, with the code", update: func(context.Context, auth.Owner, func([]byte) ([]byte, error)) error {
 			return auth.StoreUnavailable
 		}},
-		{name: "the caller has hung up", update: func(context.Context, string, string, func([]byte) ([]byte, error)) error {
+		{name: "the caller has hung up", update: func(context.Context, auth.Owner, func([]byte) ([]byte, error)) error {
 			return context.Canceled
 		}},
-		{name: "the write is not known to have happened", update: func(_ context.Context, _, _ string, change func([]byte) ([]byte, error)) error {
+		{name: "the write is not known to have happened", update: func(_ context.Context, _ auth.Owner, change func([]byte) ([]byte, error)) error {
 			_, _ = change(nil)
 			return errDown
 		}},
-		{name: "the store says nil and has not asked", update: func(context.Context, string, string, func([]byte) ([]byte, error)) error { return nil }},
-		{name: "the store takes an error for nothing", unsealed: true, update: func(_ context.Context, _, _ string, change func([]byte) ([]byte, error)) error {
+		{name: "the store says nil and has not asked", update: func(context.Context, auth.Owner, func([]byte) ([]byte, error)) error { return nil }},
+		{name: "the store takes an error for nothing", unsealed: true, update: func(_ context.Context, _ auth.Owner, change func([]byte) ([]byte, error)) error {
 			_, _ = change([]byte(goodRecord))
 			_, _ = change([]byte("spoilt"))
 			return nil
@@ -134,11 +134,11 @@ const goodRecord = `{"fmt":1,"factor":{"secret":"MTIzNDU2Nzg5MDEyMzQ1Njc4OTA=","
 func TestRecord_Format(t *testing.T) {
 	k := newKit(t, func(c *totp.Config) { c.Sealer, c.AllowUnsealed = nil, true })
 	k.now = time.Unix(1111111109, 0)
-	err := k.store.Update(t.Context(), tenant, subject, func([]byte) ([]byte, error) { return []byte(goodRecord), nil })
+	err := k.store.Update(t.Context(), ann, func([]byte) ([]byte, error) { return []byte(goodRecord), nil })
 	k.want(err, nil)
 	k.want(k.verify("081804"), nil) // RFC 6238 appendix B, the last six digits
 	want := strings.Replace(goodRecord, `"step":5`, `"step":37037036`, 1)
-	if got := string(k.store.held[tenant+"/"+subject]); got != want {
+	if got := string(k.store.held[ann]); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }
@@ -162,7 +162,7 @@ func TestRefusalsWriteNothing(t *testing.T) {
 }
 
 func TestNew_Refuses(t *testing.T) {
-	good := totp.Config{Issuer: "Example", Store: totp.NewMemory(), Sealer: newAEAD()}
+	good := totp.Config{Issuer: issuer, ServiceName: "Example", Store: totp.NewMemory(), Sealer: newAEAD()}
 	if _, err := totp.New(good); err != nil {
 		t.Fatal(err)
 	}
@@ -174,9 +174,10 @@ func TestNew_Refuses(t *testing.T) {
 		"no sealer":           {func(c *totp.Config) { c.Sealer = nil }, "Config.Sealer: got nil"},
 		"sealed and unsealed": {func(c *totp.Config) { c.AllowUnsealed = true }, "Config.AllowUnsealed"},
 		"no issuer":           {func(c *totp.Config) { c.Issuer = "" }, "Config.Issuer: got none"},
-		"a colon":             {func(c *totp.Config) { c.Issuer = "a:b" }, "without a colon"},
-		"a line end":          {func(c *totp.Config) { c.Issuer = "a\nb" }, "no control characters"},
-		"a long issuer":       {func(c *totp.Config) { c.Issuer = strings.Repeat("語", 34) }, "got 102 bytes, expected 100"},
+		"no name":             {func(c *totp.Config) { c.ServiceName = "" }, "Config.ServiceName: got none"},
+		"a colon":             {func(c *totp.Config) { c.ServiceName = "a:b" }, "Config.ServiceName: got \"a:b\", expected a name without a colon"},
+		"a line end":          {func(c *totp.Config) { c.ServiceName = "a\nb" }, "no control characters"},
+		"a long name":         {func(c *totp.Config) { c.ServiceName = strings.Repeat("語", 34) }, "got 102 bytes, expected 100"},
 		"7 digits":            {func(c *totp.Config) { c.Digits = 7 }, "got 7, expected 6 or 8"},
 		"-6 digits":           {func(c *totp.Config) { c.Digits = -6 }, "got -6"},
 		"MD5":                 {func(c *totp.Config) { c.Algorithm = "MD5" }, `got "MD5"`},
@@ -192,7 +193,7 @@ func TestNew_Refuses(t *testing.T) {
 		}
 	}
 	k := newKit(t)
-	if err := k.Verify(t.Context(), tenant, "", "123456"); err == nil || auth.CodeOf(err) != auth.Internal {
+	if err := k.Verify(t.Context(), "", "123456"); err == nil || auth.CodeOf(err) != auth.Internal {
 		t.Errorf("an empty subject: got %v", err)
 	}
 }
@@ -201,13 +202,13 @@ func TestNew_Refuses(t *testing.T) {
 func TestMemory_ATK_O01_MadeAgain(t *testing.T) {
 	m := totp.NewMemory()
 	put := func(record []byte) {
-		if err := m.Update(t.Context(), tenant, subject, func([]byte) ([]byte, error) { return record, nil }); err != nil {
+		if err := m.Update(t.Context(), ann, func([]byte) ([]byte, error) { return record, nil }); err != nil {
 			t.Error(err)
 		}
 	}
 	put([]byte("a"))
 	calls := 0
-	err := m.Update(t.Context(), tenant, subject, func(old []byte) ([]byte, error) {
+	err := m.Update(t.Context(), ann, func(old []byte) ([]byte, error) {
 		if calls++; calls == 1 {
 			put(nil)
 			put([]byte("a"))
@@ -217,7 +218,7 @@ func TestMemory_ATK_O01_MadeAgain(t *testing.T) {
 	if err != nil || calls != 2 {
 		t.Errorf("got %v after %d calls of change, expected 2", err, calls)
 	}
-	_ = m.Update(t.Context(), tenant, subject, func(old []byte) ([]byte, error) {
+	_ = m.Update(t.Context(), ann, func(old []byte) ([]byte, error) {
 		if string(old) != "a2" {
 			t.Errorf("got %q, expected what the second call made", old)
 		}

@@ -2,6 +2,7 @@ package totp_test
 
 import (
 	"encoding/base32"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -43,6 +44,30 @@ func FuzzParseKey(f *testing.F) {
 	})
 }
 
+// A text where a name stands refuses no key and changes none.
+func FuzzParseKey_Q_33_Names(f *testing.F) {
+	for _, name := range nameless {
+		f.Add(name)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		raw := strings.NewReplacer("?", "", "&", "").Replace(name)
+		for _, text := range []string{
+			"otpauth://totp/" + raw + "?secret=" + plainSecret + "&issuer=" + raw,
+			"otpauth://totp/" + url.PathEscape(name) + "?issuer=" + url.QueryEscape(name) + "&secret=" + plainSecret,
+			"otpauth://totp/ann?image=" + raw + "&secret=" + plainSecret,
+			"otpauth://totp/ann?x" + raw + "&secret=" + plainSecret,
+		} {
+			key, err := totp.ParseKey(text)
+			if err != nil || key.Secret() != plainSecret {
+				t.Fatalf("%q: %v", text, err)
+			}
+			if again, err := totp.ParseKey(key.URI()); err != nil || again.URI() != key.URI() {
+				t.Errorf("%q: %q comes back as %q, %v", text, key.URI(), again.URI(), err)
+			}
+		}
+	})
+}
+
 // No text is taken for a code but the digits themselves with spaces, and none for a recovery code but its characters in
 // the spellings that people use.
 func FuzzCodes(f *testing.F) {
@@ -51,7 +76,7 @@ func FuzzCodes(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		factors, err := totp.New(totp.Config{Issuer: "x", Store: totp.NewMemory(), AllowUnsealed: true, Now: func() time.Time { return time.Unix(1111111109, 0) }})
+		factors, err := totp.New(totp.Config{Issuer: issuer, ServiceName: "x", Store: totp.NewMemory(), AllowUnsealed: true, Now: func() time.Time { return time.Unix(1111111109, 0) }})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -60,7 +85,7 @@ func FuzzCodes(f *testing.F) {
 			t.Fatal(err)
 		}
 		ctx := t.Context()
-		if err := factors.Import(ctx, "", subject, key); err != nil {
+		if err := factors.Import(ctx, subject, key); err != nil {
 			t.Fatal(err)
 		}
 		digits := strings.ReplaceAll(text, " ", "")
@@ -68,14 +93,14 @@ func FuzzCodes(f *testing.F) {
 		for step := int64(-1); step <= 1; step++ {
 			window[totp.CodeAt(key, 1111111109/30+step)] = true
 		}
-		err = factors.Verify(ctx, "", subject, text)
+		err = factors.Verify(ctx, subject, text)
 		if want := window[digits] && len(text) <= 32; (err == nil) != want {
 			t.Errorf("%q: got %v, expected to be taken: %t", text, err, want)
 		}
 		if code := auth.CodeOf(err); err != nil && code != auth.LoginFailed && code != auth.ValidationFailed {
 			t.Errorf("%q: got %v", text, err)
 		}
-		if _, err := factors.Recover(ctx, "", subject, text); err == nil || auth.CodeOf(err) != auth.LoginFailed && auth.CodeOf(err) != auth.ValidationFailed {
+		if _, err := factors.Recover(ctx, subject, text); err == nil || auth.CodeOf(err) != auth.LoginFailed && auth.CodeOf(err) != auth.ValidationFailed {
 			t.Errorf("%q: as a recovery code of a user who has none: got %v", text, err)
 		}
 		// The hash of a text is that of the code as it was given out, or there is none.

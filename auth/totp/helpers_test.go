@@ -25,15 +25,20 @@ import (
 )
 
 const (
-	tenant  = "acme"
+	issuer  = "https://app.example.com"
+	other   = "https://other.example.com" // another issuer, with subjects of its own
 	subject = "ann"
 	account = "ann@example.com"
 )
+
+// ann is whose record most tests are about.
+var ann = auth.Owner{Issuer: issuer, Subject: subject}
 
 // A kit is factors with a clock that stands still, a store that is looked into, and what was told.
 type kit struct {
 	*testing.T
 	*totp.Factors
+	config totp.Config
 	store  *spy
 	sealer *aead
 
@@ -45,15 +50,29 @@ type kit struct {
 func newKit(t *testing.T, edit ...func(*totp.Config)) *kit {
 	t.Helper()
 	k := &kit{T: t, store: newSpy(totp.NewMemory()), sealer: newAEAD(), now: time.Date(2026, 3, 1, 12, 0, 10, 0, time.UTC)}
-	c := totp.Config{Issuer: "Example", Store: k.store, Sealer: k.sealer, Now: k.clock, Observe: k.observe}
+	c := totp.Config{Issuer: issuer, ServiceName: "Example", Store: k.store, Sealer: k.sealer, Now: k.clock, Observe: k.observe}
 	for _, e := range edit {
 		e(&c)
 	}
-	var err error
-	if k.Factors, err = totp.New(c); err != nil {
-		t.Fatal(err)
-	}
+	k.config, k.Factors = c, k.open(c)
 	return k
+}
+
+func (k *kit) open(c totp.Config) *totp.Factors {
+	k.Helper()
+	f, err := totp.New(c)
+	if err != nil {
+		k.Fatal(err)
+	}
+	return f
+}
+
+// of returns the factors of another issuer's subjects, over the same store and sealer.
+func (k *kit) of(issuer string) *totp.Factors {
+	k.Helper()
+	c := k.config
+	c.Issuer = issuer
+	return k.open(c)
 }
 
 func (k *kit) clock() time.Time {
@@ -88,7 +107,7 @@ func (k *kit) told() (events []string) {
 // begin begins ann's enrolment.
 func (k *kit) begin() totp.Key {
 	k.Helper()
-	key, err := k.Begin(k.Context(), tenant, subject, account)
+	key, err := k.Begin(k.Context(), subject, account)
 	if err != nil {
 		k.Fatalf("Begin: %v", err)
 	}
@@ -99,7 +118,7 @@ func (k *kit) begin() totp.Key {
 func (k *kit) enrol() (totp.Key, []string) {
 	k.Helper()
 	key := k.begin()
-	codes, err := k.Confirm(k.Context(), tenant, subject, k.code(key, 0))
+	codes, err := k.Confirm(k.Context(), subject, k.code(key, 0))
 	if err != nil {
 		k.Fatalf("Confirm: %v", err)
 	}
@@ -124,7 +143,7 @@ func (k *kit) wrong(key totp.Key) string {
 	}
 }
 
-func (k *kit) verify(code string) error { return k.Verify(k.Context(), tenant, subject, code) }
+func (k *kit) verify(code string) error { return k.Verify(k.Context(), subject, code) }
 
 // want demands nil, or an error that is this one.
 func (k *kit) want(err, want error) {
@@ -136,7 +155,7 @@ func (k *kit) want(err, want error) {
 
 func (k *kit) status() totp.Status {
 	k.Helper()
-	s, err := k.Status(k.Context(), tenant, subject)
+	s, err := k.Status(k.Context(), subject)
 	if err != nil {
 		k.Fatalf("Status: %v", err)
 	}
@@ -167,19 +186,19 @@ func codeWith(t testing.TB, secret string, step int64, algorithm string, digits 
 type spy struct {
 	totp.Store
 	mu     sync.Mutex
-	held   map[string][]byte
+	held   map[auth.Owner][]byte
 	writes int
-	update func(ctx context.Context, tenant, subject string, change func([]byte) ([]byte, error)) error // instead
+	update func(ctx context.Context, owner auth.Owner, change func([]byte) ([]byte, error)) error // instead
 }
 
-func newSpy(s totp.Store) *spy { return &spy{Store: s, held: map[string][]byte{}} }
+func newSpy(s totp.Store) *spy { return &spy{Store: s, held: map[auth.Owner][]byte{}} }
 
-func (s *spy) Update(ctx context.Context, tenant, subject string, change func([]byte) ([]byte, error)) error {
+func (s *spy) Update(ctx context.Context, owner auth.Owner, change func([]byte) ([]byte, error)) error {
 	if s.update != nil {
-		return s.update(ctx, tenant, subject, change)
+		return s.update(ctx, owner, change)
 	}
 	var before, after []byte
-	err := s.Store.Update(ctx, tenant, subject, func(old []byte) ([]byte, error) {
+	err := s.Store.Update(ctx, owner, func(old []byte) ([]byte, error) {
 		next, err := change(old)
 		before, after = old, next
 		return next, err
@@ -187,7 +206,7 @@ func (s *spy) Update(ctx context.Context, tenant, subject string, change func([]
 	if err == nil {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.held[tenant+"/"+subject] = after
+		s.held[owner] = after
 		if string(before) != string(after) {
 			s.writes++
 		}
@@ -200,8 +219,8 @@ func (s *spy) dump() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var b strings.Builder
-	for name, record := range s.held {
-		b.WriteString(name + "\n" + string(record) + "\n")
+	for owner, record := range s.held {
+		b.WriteString(owner.Subject + "\n" + string(record) + "\n")
 	}
 	return b.String()
 }
@@ -233,13 +252,13 @@ func belongs(parts ...string) (b []byte) {
 	return b
 }
 
-func (a *aead) Seal(_ context.Context, tenant, subject, purpose string, plain []byte) ([]byte, error) {
-	return a.AEAD.Seal(nil, nil, plain, belongs(tenant, subject, purpose)), a.err
+func (a *aead) Seal(_ context.Context, owner auth.Owner, purpose string, plain []byte) ([]byte, error) {
+	return a.AEAD.Seal(nil, nil, plain, belongs(owner.Issuer, owner.Subject, purpose)), a.err
 }
 
-func (a *aead) Open(_ context.Context, tenant, subject, purpose string, sealed []byte) ([]byte, error) {
+func (a *aead) Open(_ context.Context, owner auth.Owner, purpose string, sealed []byte) ([]byte, error) {
 	if a.err != nil {
 		return nil, a.err
 	}
-	return a.AEAD.Open(nil, nil, sealed, belongs(tenant, subject, purpose))
+	return a.AEAD.Open(nil, nil, sealed, belongs(owner.Issuer, owner.Subject, purpose))
 }

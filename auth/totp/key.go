@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -27,7 +28,7 @@ const (
 	period      = 30 // seconds of a step (RFC 6238 section 5.2)
 	leastPeriod = 15 // of a secret that is brought along
 	mostPeriod  = 60
-	mostIssuer  = 100 // bytes; twice this and an account, escaped, still fit into a QR code
+	mostService = 100 // bytes; twice this and an account, escaped, still fit into a QR code
 	mostAccount = 254
 )
 
@@ -104,28 +105,29 @@ type Key struct {
 // key has the secret behind one more pointer: package fmt prints a Key in somebody's unexported field without asking
 // its methods, and %s follows one pointer there.
 type key struct {
-	issuer, account string
-	params          *params
+	service, account string // service is called the issuer in an otpauth URI
+	params           *params
 }
 
 func newKey(c Config, account string) Key {
 	secret := make([]byte, secretBytes)
 	_, _ = rand.Read(secret) // it never fails: it ends the process instead
-	return Key{k: &key{c.Issuer, account, &params{secret, c.Algorithm, c.Digits, period}}}
+	return Key{k: &key{c.ServiceName, account, &params{secret, c.Algorithm, c.Digits, period}}}
 }
 
 // ParseKey reads a secret that an app, pyotp or another service has: an otpauth URI, or the secret alone in base32, which
 // then makes 6 digits by SHA1 every 30 seconds. Case, spaces, dashes and padding do not matter. In a URI a
 // period of 15 to 60 seconds is taken; counters (hotp) and Steam's codes are not, nor is a secret of less than 128 bits
 // (RFC 4226 section 4, R6). No error shows the text.
+//
+// What no code depends on refuses no key: label, issuer, image and unknown members may hold anything. ParseKey leaves
+// out of the names what an app cannot show: control characters, direction marks, and what is longer than Begin takes.
 func ParseKey(text string) (Key, error) {
 	k := &key{params: &params{Algorithm: "SHA1", Digits: 6, Period: period}}
 	text = strings.TrimSpace(text)
 	const scheme = "otpauth:"
 	var err error
 	switch {
-	case len(text) > 4096:
-		err = fmt.Errorf("got %d bytes, expected 4096 or less", len(text))
 	case len(text) >= len(scheme) && strings.EqualFold(text[:len(scheme)], scheme):
 		err = k.parseURI(text[len(scheme):])
 	default:
@@ -164,73 +166,115 @@ func upper(s string) string {
 // parseURI reads what follows "otpauth:". A member that says how codes are made is there once at most.
 func (k *key) parseURI(rest string) error {
 	label, query, _ := strings.Cut(rest, "?")
-	const kind = "//totp/"
-	if len(label) < len(kind) || !strings.EqualFold(label[:len(kind)], kind) || strings.Contains(rest, "#") {
+	label, slashes := strings.CutPrefix(label, "//")
+	host, label, _ := strings.Cut(label, "/")
+	if !slashes || !strings.EqualFold(host, "totp") {
 		return errors.New("the otpauth URI is none of a TOTP secret")
 	}
-	label, err := url.PathUnescape(label[len(kind):])
-	values, err2 := url.ParseQuery(query)
-	if err != nil || err2 != nil {
-		return errors.New("the otpauth URI is not escaped well")
+	// What follows a # is a fragment (RFC 3986 section 3.5), unless the secret is there: then a name holds the #.
+	before, _, _ := strings.Cut(query, "#")
+	m := parseMembers(before)
+	if m["secret"] == nil {
+		m = parseMembers(query)
 	}
-	issuer, account, found := strings.Cut(label, ":")
-	if !found {
-		issuer, account = "", label
-	}
-	for name, v := range values {
-		switch name {
-		case "secret", "issuer", "algorithm", "digits", "period", "encoder":
-			if len(v) != 1 {
-				return fmt.Errorf("the otpauth URI has %d times %s, expected one", len(v), name)
-			}
-		}
-	}
-	if v := values.Get("issuer"); v != "" {
-		issuer = v
-	}
-	if values.Get("encoder") != "" {
+	if slices.ContainsFunc(m["encoder"], func(v string) bool { return v != "" }) {
 		return errors.New("the otpauth URI has an encoder: its codes are no digits")
 	}
-	k.issuer, k.account = strings.TrimSpace(issuer), strings.TrimSpace(account)
-	if err := checkIssuer(k.issuer); err != nil {
-		return fmt.Errorf("the issuer: %w", err)
-	}
-	if err := checkName(k.account, mostAccount); err != nil {
-		return fmt.Errorf("the account: %w", err)
-	}
-	if k.issuer == "" && strings.Contains(k.account, ":") {
-		return errors.New("the otpauth URI has no issuer before its first colon")
-	}
-	if values.Has("algorithm") {
-		k.params.Algorithm = upper(values.Get("algorithm"))
-	}
-	number := func(name string, def int) (int, error) {
-		if !values.Has(name) {
-			return def, nil
-		}
-		n, err := strconv.ParseUint(values.Get(name), 10, 16)
-		if err != nil {
-			return 0, fmt.Errorf("the otpauth URI's %s is no number", name)
-		}
-		return int(n), nil
-	}
-	seconds := 0
-	if k.params.Digits, err = number("digits", k.params.Digits); err != nil {
+	hash, err := m.one("algorithm", k.params.Algorithm)
+	if err != nil {
 		return err
 	}
-	if seconds, err = number("period", period); err != nil {
+	k.params.Algorithm = upper(hash)
+	digits, err := m.number("digits", int64(k.params.Digits))
+	if err != nil {
 		return err
 	}
-	k.params.Period = int64(seconds)
-	k.params.Secret, err = parseSecret(values.Get("secret"))
+	k.params.Digits = int(digits)
+	if k.params.Period, err = m.number("period", k.params.Period); err != nil {
+		return err
+	}
+	secret, err := m.one("secret", "")
+	if err != nil {
+		return err
+	}
+	k.params.Secret, err = parseSecret(secret)
+	k.service, k.account = parseNames(label, m)
 	return err
 }
 
-func checkIssuer(s string) error {
+// members are those of an otpauth URI's query, by their names. The values are as they came, escaped or not.
+type members map[string][]string
+
+func parseMembers(query string) members {
+	m := members{}
+	for _, pair := range strings.Split(query, "&") {
+		name, value, _ := strings.Cut(pair, "=")
+		if name, err := url.QueryUnescape(name); err == nil {
+			m[name] = append(m[name], value)
+		}
+	}
+	return m
+}
+
+// one returns the value of a member that codes depend on.
+func (m members) one(name, def string) (string, error) {
+	switch len(m[name]) {
+	case 0:
+		return def, nil
+	case 1:
+		value, err := url.QueryUnescape(m[name][0])
+		if err != nil {
+			return "", fmt.Errorf("the otpauth URI's %s is not escaped well", name)
+		}
+		return value, nil
+	}
+	return "", fmt.Errorf("the otpauth URI has %d times %s, expected one", len(m[name]), name)
+}
+
+func (m members) number(name string, def int64) (int64, error) {
+	value, err := m.one(name, strconv.FormatInt(def, 10))
+	if err != nil {
+		return 0, err
+	}
+	n, err := strconv.ParseUint(value, 10, 16)
+	if err != nil {
+		return 0, fmt.Errorf("the otpauth URI's %s is no number", name)
+	}
+	return int64(n), nil
+}
+
+// parseNames reads who is who: the member issuer goes before what the label has in front of its colon. No code depends
+// on either, so nothing is refused: what is not escaped well is taken as it is.
+func parseNames(label string, m members) (service, account string) {
+	if text, err := url.PathUnescape(label); err == nil {
+		label = text
+	}
+	if v := m["issuer"]; len(v) > 0 {
+		service = v[0]
+		if text, err := url.QueryUnescape(service); err == nil {
+			service = text
+		}
+	}
+	// Some write an issuer that has a colon, such as localhost:3000, into the label as well.
+	account, found := strings.CutPrefix(label, service+":")
+	if !found || service == "" {
+		prefix, after, found := strings.Cut(label, ":")
+		if account = label; found {
+			account = after
+			if service == "" {
+				service = prefix
+			}
+		}
+	}
+	return cleanName(service, mostService), cleanName(account, mostAccount)
+}
+
+// checkService refuses a colon, which ends the issuer in an otpauth URI's label.
+func checkService(s string) error {
 	if strings.Contains(s, ":") {
 		return fmt.Errorf("got %.120q, expected a name without a colon, which ends it in an otpauth URI", s)
 	}
-	return checkName(s, mostIssuer)
+	return checkName(s, mostService)
 }
 
 // checkName refuses what could hide or forge something where apps show it: line ends, controls, and marks that
@@ -243,12 +287,40 @@ func checkName(s string, most int) error {
 		return errors.New("got invalid UTF-8")
 	case s != strings.TrimSpace(s):
 		return fmt.Errorf("got %.120q, expected no space at its ends", s)
-	case strings.ContainsFunc(s, func(r rune) bool {
-		return unicode.IsControl(r) || unicode.In(r, unicode.Bidi_Control, unicode.Zl, unicode.Zp)
-	}):
+	case strings.ContainsFunc(s, hides):
 		return fmt.Errorf("got %.120q, expected no control characters", s)
 	}
 	return nil
+}
+
+func hides(r rune) bool {
+	return unicode.IsControl(r) || unicode.In(r, unicode.Bidi_Control, unicode.Zl, unicode.Zp)
+}
+
+// cleanName makes a name that [checkName] takes, of one that somebody else has chosen.
+func cleanName(s string, most int) string {
+	s = strings.Map(func(r rune) rune {
+		if hides(r) {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(s, ""))
+	return strings.TrimSpace(strings.ToValidUTF8(s[:min(len(s), most)], ""))
+}
+
+// Named returns the key under other names, for its URI and its QR code; the secret is the same. service is as
+// Config.ServiceName, or "" for a URI without an issuer; account is as for [Factors.Begin].
+func (k Key) Named(service, account string) (Key, error) {
+	if k.k == nil {
+		return Key{}, errors.New("totp: a zero Key; make one with Factors.Begin or ParseKey")
+	}
+	if err := checkService(service); err != nil {
+		return Key{}, fmt.Errorf("totp: the service: %w", err)
+	}
+	if err := checkAccount(account); err != nil {
+		return Key{}, err
+	}
+	return Key{k: &key{service, account, k.k.params}}, nil
 }
 
 // Secret returns the secret in base32, to be typed into an app that has no camera.
@@ -267,12 +339,14 @@ func (k Key) URI() string {
 	}
 	p := k.k.params
 	label := escape(k.k.account)
-	if k.k.issuer != "" {
-		label = escape(k.k.issuer) + ":" + label
+	// Readers end the issuer at the label's first colon. So one that has a colon itself, as another system's may, stands
+	// in its member alone, where the account lets it.
+	if strings.Contains(k.k.account, ":") || k.k.service != "" && !strings.Contains(k.k.service, ":") {
+		label = escape(k.k.service) + ":" + label
 	}
 	uri := "otpauth://totp/" + label + "?secret=" + k.Secret()
-	if k.k.issuer != "" {
-		uri += "&issuer=" + escape(k.k.issuer)
+	if k.k.service != "" {
+		uri += "&issuer=" + escape(k.k.service)
 	}
 	if p.Algorithm != "SHA1" {
 		uri += "&algorithm=" + p.Algorithm

@@ -14,7 +14,7 @@ import (
 // Memory is a [Store] for one process. What it holds dies with the process, so it is for tests and demonstrations.
 type Memory struct {
 	mu     sync.Mutex
-	rows   map[[2]string]row
+	rows   map[auth.Owner]row
 	writes uint64
 }
 
@@ -25,44 +25,43 @@ type row struct {
 }
 
 // NewMemory returns an empty store.
-func NewMemory() *Memory { return &Memory{rows: map[[2]string]row{}} }
+func NewMemory() *Memory { return &Memory{rows: map[auth.Owner]row{}} }
 
 // Update implements [Store]. change runs outside of the lock, so that a slow one keeps nobody else waiting; a call that
 // is repeated has seen another one succeed.
-func (m *Memory) Update(ctx context.Context, tenant, subject string, change func([]byte) ([]byte, error)) error {
-	if subject == "" {
-		return errors.New("totp: got an empty subject")
+func (m *Memory) Update(ctx context.Context, owner auth.Owner, change func([]byte) ([]byte, error)) error {
+	if owner.Issuer == "" || owner.Subject == "" {
+		return errors.New("totp: got an owner without issuer or subject, expected both")
 	}
-	id := [2]string{tenant, subject}
 	for {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("%w: totp: %w", auth.StoreUnavailable, err)
 		}
 		m.mu.Lock()
-		old := m.rows[id]
+		old := m.rows[owner]
 		m.mu.Unlock()
 		next, err := change(slices.Clone(old.record))
 		if err != nil {
 			return err
 		}
-		if bytes.Equal(next, old.record) || m.swap(id, old.write, next) {
+		if bytes.Equal(next, old.record) || m.swap(owner, old.write, next) {
 			return nil
 		}
 	}
 }
 
 // swap stores the next record if the present one came by this write.
-func (m *Memory) swap(id [2]string, write uint64, next []byte) bool {
+func (m *Memory) swap(owner auth.Owner, write uint64, next []byte) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.rows[id].write != write {
+	if m.rows[owner].write != write {
 		return false
 	}
 	if len(next) == 0 {
-		delete(m.rows, id)
+		delete(m.rows, owner)
 		return true
 	}
 	m.writes++
-	m.rows[id] = row{bytes.Clone(next), m.writes}
+	m.rows[owner] = row{bytes.Clone(next), m.writes}
 	return true
 }

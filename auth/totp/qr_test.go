@@ -213,7 +213,7 @@ func TestSTD_O07_QRCode(t *testing.T) {
 	for _, issuer := range []string{"X", "Example", "Example Ltd", "Пример", "例え株式会社", strings.Repeat("long ", 9) + "name"} {
 		k := newKit(t, func(c *totp.Config) { c.Issuer = issuer; c.Digits = 8; c.Algorithm = "SHA256" })
 		for _, account := range []string{"a", "анна@пример.испытание"} {
-			key, err := k.Begin(t.Context(), tenant, subject, account)
+			key, err := k.Begin(t.Context(), subject, account)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -242,7 +242,7 @@ func TestSTD_O07_QRCode(t *testing.T) {
 // The longest names fit, and what cannot be drawn is an error that does not show the URI.
 func TestQRCode_Sizes(t *testing.T) {
 	k := newKit(t, func(c *totp.Config) { c.Issuer = strings.Repeat("語", 33) + "x"; c.Digits = 8; c.Algorithm = "SHA512" })
-	key, err := k.Begin(t.Context(), tenant, subject, strings.Repeat("語", 84)+"xx")
+	key, err := k.Begin(t.Context(), subject, strings.Repeat("語", 84)+"xx")
 	if err != nil {
 		t.Fatal(err)
 	}

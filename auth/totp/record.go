@@ -33,6 +33,7 @@ type factor struct {
 	params
 	Since    int64    `json:"since"`
 	Step     int64    `json:"step"`               // the last that was used
+	Fresh    bool     `json:"fresh,omitempty"`    // Step is the enrolment's: no code was used since
 	Wrong    int      `json:"wrong,omitempty"`    // codes in a row
 	Until    int64    `json:"until,omitempty"`    // closed for everything
 	Count    int      `json:"count,omitempty"`    // wrong codes since Counted
@@ -49,14 +50,15 @@ type pending struct {
 
 // update changes a subject's record by change, in one step of the store. The error of change is a verdict, which may
 // have changed the record too: a wrong code counts. change may run more than once, each time on a record of its own.
-func (f *Factors) update(ctx context.Context, tenant, subject string, change func(*record) error) error {
+func (f *Factors) update(ctx context.Context, subject string, change func(*record) error) error {
+	owner := f.owner(subject)
 	if subject == "" {
 		return errors.New("totp: got an empty subject")
 	}
 	var verdict error
 	asked := false
-	err := f.c.Store.Update(ctx, tenant, subject, func(old []byte) (next []byte, err error) {
-		next, verdict, err = f.step(ctx, tenant, subject, old, change)
+	err := f.c.Store.Update(ctx, owner, func(old []byte) (next []byte, err error) {
+		next, verdict, err = f.step(ctx, owner, old, change)
 		asked = err == nil
 		return next, err
 	})
@@ -72,11 +74,13 @@ func (f *Factors) update(ctx context.Context, tenant, subject string, change fun
 }
 
 // step returns the next record, as the store keeps it, and the verdict of change on this one.
-func (f *Factors) step(ctx context.Context, tenant, subject string, old []byte, change func(*record) error) (next []byte, verdict, err error) {
+func (f *Factors) step(
+	ctx context.Context, owner auth.Owner, old []byte, change func(*record) error,
+) (next []byte, verdict, err error) {
 	var before []byte
 	r := &record{Format: 1}
 	if len(old) > 0 {
-		if before, err = f.open(ctx, tenant, subject, old); err != nil {
+		if before, err = f.open(ctx, owner, old); err != nil {
 			return nil, nil, err
 		}
 		if r, err = decode(before); err != nil {
@@ -94,26 +98,26 @@ func (f *Factors) step(ctx context.Context, tenant, subject string, old []byte, 
 	if bytes.Equal(before, after) {
 		return old, verdict, nil
 	}
-	next, err = f.seal(ctx, tenant, subject, after)
+	next, err = f.seal(ctx, owner, after)
 	return next, verdict, err
 }
 
-func (f *Factors) seal(ctx context.Context, tenant, subject string, plain []byte) ([]byte, error) {
+func (f *Factors) seal(ctx context.Context, owner auth.Owner, plain []byte) ([]byte, error) {
 	if f.c.Sealer == nil {
 		return plain, nil
 	}
-	sealed, err := f.c.Sealer.Seal(ctx, tenant, subject, purpose, plain)
+	sealed, err := f.c.Sealer.Seal(ctx, owner, purpose, plain)
 	if err == nil && len(sealed) == 0 {
 		err = errors.New("the sealer returned nothing")
 	}
 	return sealed, err
 }
 
-func (f *Factors) open(ctx context.Context, tenant, subject string, sealed []byte) ([]byte, error) {
+func (f *Factors) open(ctx context.Context, owner auth.Owner, sealed []byte) ([]byte, error) {
 	if f.c.Sealer == nil {
 		return sealed, nil
 	}
-	return f.c.Sealer.Open(ctx, tenant, subject, purpose, sealed)
+	return f.c.Sealer.Open(ctx, owner, purpose, sealed)
 }
 
 // errRecord has no details: the words of package json show what they stumble over.
@@ -168,13 +172,22 @@ func (f *Factors) use(r *record, p proof, now time.Time) error {
 	}
 	step, used := fa.match(p.code, now, f.window, fa.Step)
 	switch {
+	case used && fa.Fresh:
+		return earlyCode{fa.next(now)}
 	case used:
 		return errUsed // no guess, but a double click
 	case step == 0:
 		return fa.fail(now)
 	}
-	fa.Step, fa.Wrong, fa.Until = step, 0, 0
+	fa.Step, fa.Fresh, fa.Wrong, fa.Until = step, false, 0, 0
 	return nil
+}
+
+// next says how long it takes until the app shows a code that is newer than the last used one. An app whose clock is
+// behind still shows a step that is over here, so that the wait is never shorter than to the next step of this clock.
+func (f *factor) next(now time.Time) time.Duration {
+	step := max(f.Step, now.Unix()/f.Period) + 1
+	return time.Unix(step*f.Period, 0).Sub(now)
 }
 
 // closed says for how long the proof is not even looked at, 0 when it is.

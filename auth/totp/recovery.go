@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"slices"
 	"strings"
+
+	"github.com/doorward/doorward/auth"
 )
 
 // A recovery code has 25 characters of 5 bits: 125 bits. From 112 on a plain hash is what ASVS 5.0 V6.5.2 asks for; a
@@ -34,7 +36,7 @@ func (r RecoveryCodes) List() []string {
 }
 
 // newRecoveryCodes returns ten codes and their hashes.
-func newRecoveryCodes(tenant, subject string) (RecoveryCodes, [][]byte) {
+func newRecoveryCodes(owner auth.Owner) (RecoveryCodes, [][]byte) {
 	codes, hashes := make([]string, recoveryCodes), make([][]byte, recoveryCodes)
 	for i := range codes {
 		var random [recoveryChars]byte
@@ -43,7 +45,7 @@ func newRecoveryCodes(tenant, subject string) (RecoveryCodes, [][]byte) {
 		for j, b := range random {
 			text[j] = crockford[b%32]
 		}
-		hashes[i] = hashRecovery(tenant, subject, string(text))
+		hashes[i] = hashRecovery(owner, string(text))
 		for j := range recoveryChars / 5 {
 			if j > 0 {
 				codes[i] += "-"
@@ -56,9 +58,9 @@ func newRecoveryCodes(tenant, subject string) (RecoveryCodes, [][]byte) {
 }
 
 // hashRecovery is bound to its owner, so that a hash is of no use in another's record.
-func hashRecovery(tenant, subject, code string) []byte {
+func hashRecovery(owner auth.Owner, code string) []byte {
 	var b []byte
-	for _, s := range []string{"doorward recovery code", tenant, subject, code} {
+	for _, s := range []string{"doorward recovery code", owner.Issuer, owner.Subject, code} {
 		b = append(binary.BigEndian.AppendUint64(b, uint64(len(s))), s...)
 	}
 	sum := sha256.Sum256(b)
@@ -82,25 +84,37 @@ func parseCode(code string) (proof, error) {
 	return proof{}, invalid{field: "code", why: "The code has 6 or 8 digits."}
 }
 
-// parseRecovery reads a recovery code as people write it down (Crockford's base32).
-func parseRecovery(tenant, subject, code string) (proof, error) {
-	bad := invalid{field: "code", why: "A recovery code has 25 letters and digits."}
+// IsRecoveryCode says whether a text has the form of a recovery code. No text has this form and that of a code from the
+// app. A login that takes either asks it first: [Factors.Recover] where it is true, [Factors.Verify] where it is not.
+// It says nothing about whether the code is right.
+func IsRecoveryCode(text string) bool {
+	_, ok := readRecovery(text)
+	return ok
+}
+
+// readRecovery reads a recovery code as people write it down (Crockford's base32).
+func readRecovery(code string) (text string, ok bool) {
 	if len(code) > 64 {
-		return proof{}, bad
+		return "", false
 	}
-	text := strings.NewReplacer(" ", "", "-", "", "O", "0", "I", "1", "L", "1").Replace(upper(code))
-	if len(text) != recoveryChars || strings.Trim(text, crockford) != "" {
-		return proof{}, bad
+	text = strings.NewReplacer(" ", "", "-", "", "O", "0", "I", "1", "L", "1").Replace(upper(code))
+	return text, len(text) == recoveryChars && strings.Trim(text, crockford) == ""
+}
+
+func parseRecovery(owner auth.Owner, code string) (proof, error) {
+	text, ok := readRecovery(code)
+	if !ok {
+		return proof{}, invalid{field: "code", why: "A recovery code has 25 letters and digits."}
 	}
-	return proof{recovery: hashRecovery(tenant, subject, text)}, nil
+	return proof{recovery: hashRecovery(owner, text)}, nil
 }
 
 // parseEither takes one or the other; they cannot be mistaken for each other.
-func parseEither(tenant, subject, code string) (proof, error) {
+func parseEither(owner auth.Owner, code string) (proof, error) {
 	if p, err := parseCode(code); err == nil {
 		return p, nil
 	}
-	p, err := parseRecovery(tenant, subject, code)
+	p, err := parseRecovery(owner, code)
 	if err != nil {
 		return p, invalid{field: "code", why: "The code has 6 or 8 digits, a recovery code 25 letters and digits."}
 	}

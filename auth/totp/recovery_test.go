@@ -21,31 +21,58 @@ func TestSTD_O08_ATK_O07_RecoveryCodes(t *testing.T) {
 		t.Fatalf("got %d codes, expected 10 different ones of the form %v", len(codes), form)
 	}
 	for i, code := range codes[:3] {
-		left, err := k.Recover(ctx, tenant, subject, code)
+		left, err := k.Recover(ctx, subject, code)
 		if err != nil || left != 9-i {
 			t.Errorf("got %d left, %v, expected %d", left, err, 9-i)
 		}
-		_, err = k.Recover(ctx, tenant, subject, code)
+		_, err = k.Recover(ctx, subject, code)
 		k.want(err, totp.ErrWrong)
 		k.want(k.verify(k.code(key, 0)), map[bool]error{true: nil, false: totp.ErrWrong}[i == 0])
 	}
-	fresh, err := k.Regenerate(ctx, tenant, subject, codes[3])
+	fresh, err := k.Regenerate(ctx, subject, codes[3])
 	k.want(err, nil)
 	for _, code := range codes[:5] { // used, used for the new set, unused
-		_, err := k.Recover(ctx, tenant, subject, code)
+		_, err := k.Recover(ctx, subject, code)
 		if !errors.Is(err, totp.ErrWrong) && !errors.Is(err, totp.ErrClosed) {
 			t.Errorf("a code of the old set: got %v", err)
 		}
 	}
 	k.pass(totp.ClosedFor)
 	for i, code := range fresh.List() {
-		left, err := k.Recover(ctx, tenant, subject, code)
+		left, err := k.Recover(ctx, subject, code)
 		if err != nil || left != 9-i {
 			t.Errorf("got %d left, %v, expected %d", left, err, 9-i)
 		}
 	}
 	if s := k.status(); !s.Active || s.RecoveryCodes != 0 {
 		t.Errorf("got %+v", s)
+	}
+}
+
+// A login that takes either kind of code asks which one it is: each try is one event, and a true one.
+func TestIsRecoveryCode_OneEvent(t *testing.T) {
+	k := newKit(t)
+	key, codes := k.enrol()
+	k.told()
+	for _, test := range []struct{ code, told string }{
+		{codes[0], "recovery_code ok"},
+		{strings.ToLower(strings.ReplaceAll(codes[1], "-", "")), "recovery_code ok"},
+		{codes[0], "recovery_code login_failed"}, // used
+		{k.code(key, 0), "totp_verify ok"},
+		{k.code(key, 0), "totp_verify replayed"},
+		{k.wrong(key), "totp_verify login_failed"},
+		{"12345", "totp_verify validation_failed"},
+		{codes[2][:28], "totp_verify validation_failed"},
+		{"", "totp_verify validation_failed"},
+	} {
+		if totp.IsRecoveryCode(test.code) {
+			_, _ = k.Recover(t.Context(), subject, test.code)
+		} else {
+			_ = k.verify(test.code)
+		}
+		if got := k.told(); len(got) != 1 || got[0] != test.told {
+			t.Errorf("%.8q…: told of %q, expected %q", test.code, got, test.told)
+		}
 	}
 }
 
@@ -66,10 +93,10 @@ func TestATK_O07_Spelling(t *testing.T) {
 	} {
 		for range 20 { // until 0 and 1 are among the characters
 			_, codes := k.enrol()
-			if _, err := k.Recover(t.Context(), tenant, subject, spell(codes[i])); err != nil {
+			if _, err := k.Recover(t.Context(), subject, spell(codes[i])); err != nil {
 				t.Errorf("spelling %d: %v", i, err)
 			}
-			k.want(k.Reset(t.Context(), tenant, subject), nil)
+			k.want(k.Reset(t.Context(), subject), nil)
 		}
 	}
 }
@@ -81,7 +108,7 @@ func TestATK_O07_GuessesCount(t *testing.T) {
 	writes := k.store.writes
 	for _, bad := range []string{"", codes[0][:28], codes[0] + "0", strings.Repeat("U", 25), codes[0][:28] + "!", codes[0][:28] + "é", codes[0][:28] + "０", "\x00" + codes[0][1:],
 		codes[0] + "\n", strings.Repeat("-", 40) + codes[0], strings.Repeat("0", 1<<20), k.code(key, 0), "ſ" + codes[0][1:]} {
-		left, err := k.Recover(t.Context(), tenant, subject, bad)
+		left, err := k.Recover(t.Context(), subject, bad)
 		if auth.CodeOf(err) != auth.ValidationFailed || left != 0 || len(err.Error()) > 200 {
 			t.Errorf("%.40q: got %d, %v, expected validation_failed", bad, left, err)
 		}
@@ -90,13 +117,13 @@ func TestATK_O07_GuessesCount(t *testing.T) {
 		t.Error("they were counted")
 	}
 	for range totp.InARow {
-		_, err := k.Recover(t.Context(), tenant, subject, "00000-00000-00000-00000-00000")
+		_, err := k.Recover(t.Context(), subject, "00000-00000-00000-00000-00000")
 		k.want(err, totp.ErrWrong)
 	}
-	_, err := k.Recover(t.Context(), tenant, subject, codes[0])
+	_, err := k.Recover(t.Context(), subject, codes[0])
 	k.want(err, totp.ErrClosed)
 	k.want(k.verify(k.code(key, 0)), totp.ErrClosed)
 	k.pass(totp.ClosedFor)
-	_, err = k.Recover(t.Context(), tenant, subject, codes[0])
+	_, err = k.Recover(t.Context(), subject, codes[0])
 	k.want(err, nil)
 }

@@ -44,7 +44,7 @@ func wantNone(t *testing.T, where, text string, secrets []string) {
 func TestSTD_V07_ATK_O08_Masks(t *testing.T) {
 	k := newKit(t)
 	key := k.begin()
-	codes, err := k.Confirm(t.Context(), tenant, subject, k.code(key, 0))
+	codes, err := k.Confirm(t.Context(), subject, k.code(key, 0))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,19 +112,19 @@ func TestATK_O08_STD_V04_STD_O07_NothingIsWrittenDown(t *testing.T) {
 	}
 	key := k.begin()
 	stored := k.store.dump()
-	_, err := k.Confirm(ctx, tenant, subject, k.wrong(key))
+	_, err := k.Confirm(ctx, subject, k.wrong(key))
 	note(err)
-	codes, err := k.Confirm(ctx, tenant, subject, k.code(key, 0))
+	codes, err := k.Confirm(ctx, subject, k.code(key, 0))
 	note(codes, err)
 	k.pass(time.Minute)
 	note(k.verify(k.code(key, 0)), k.verify(k.code(key, 0)), k.verify("12345"))
-	left, err := k.Recover(ctx, tenant, subject, codes.List()[0])
+	left, err := k.Recover(ctx, subject, codes.List()[0])
 	note(left, err)
-	_, err = k.Recover(ctx, tenant, subject, codes.List()[0])
+	_, err = k.Recover(ctx, subject, codes.List()[0])
 	note(err)
-	_, err = k.Recover(ctx, tenant, subject, codes.List()[0][:20])
+	_, err = k.Recover(ctx, subject, codes.List()[0][:20])
 	note(err)
-	_, err = k.Begin(ctx, tenant, subject, account)
+	_, err = k.Begin(ctx, subject, account)
 	note(err, k.status(), k.Factors)
 	for range 10 {
 		note(k.verify(k.wrong(key)))
@@ -134,7 +134,7 @@ func TestATK_O08_STD_V04_STD_O07_NothingIsWrittenDown(t *testing.T) {
 	k.sealer.err = nil
 	_, err = totp.ParseKey(key.URI() + "&digits=7")
 	note(err)
-	_, err = totp.ParseKey(key.URI() + "%zz")
+	_, err = totp.ParseKey(key.URI() + "&digits=%zz")
 	note(err)
 	_, err = totp.ParseKey(key.Secret() + "!")
 	note(err)
@@ -152,33 +152,36 @@ func TestATK_O08_STD_V04_STD_O07_NothingIsWrittenDown(t *testing.T) {
 }
 
 // What a dump without the key is good for, where the store encrypts by itself: the hash of a recovery code is no code. And
-// sealed, a record does not open for another user, tenant or purpose.
+// sealed, a record does not open for another user, issuer or purpose.
 func TestSTD_V04_STD_V02_Records(t *testing.T) {
 	open := newKit(t, func(c *totp.Config) { c.Sealer, c.AllowUnsealed = nil, true })
 	_, codes := open.enrol()
 	for _, code := range codes {
 		wantNone(t, "an unsealed record", open.store.dump(), []string{code, strings.ReplaceAll(code, "-", "")})
 	}
-	// Moved to another user, the hashes are of no use there.
-	stolen := open.store.held[tenant+"/"+subject]
-	open.want(open.store.Store.Update(t.Context(), tenant, "mallory", func([]byte) ([]byte, error) { return stolen, nil }), nil)
-	_, err := open.Recover(t.Context(), tenant, "mallory", codes[0])
+	// Moved to another user, or to another issuer's of that name, the hashes are of no use there.
+	stolen := open.store.held[ann]
+	open.want(open.store.Store.Update(t.Context(), auth.Owner{Issuer: issuer, Subject: "mallory"}, func([]byte) ([]byte, error) { return stolen, nil }), nil)
+	_, err := open.Recover(t.Context(), "mallory", codes[0])
+	open.want(err, totp.ErrWrong)
+	open.want(open.store.Store.Update(t.Context(), auth.Owner{Issuer: other, Subject: subject}, func([]byte) ([]byte, error) { return stolen, nil }), nil)
+	_, err = open.of(other).Recover(t.Context(), subject, codes[0])
 	open.want(err, totp.ErrWrong)
 
 	k := newKit(t)
 	key, _ := k.enrol()
-	record := k.store.held[tenant+"/"+subject]
-	for _, thief := range [][2]string{{tenant, "mallory"}, {"other", subject}, {"", tenant + subject}} {
-		err := k.store.Store.Update(t.Context(), thief[0], thief[1], func([]byte) ([]byte, error) { return record, nil })
+	record := k.store.held[ann]
+	for _, thief := range []auth.Owner{{Issuer: issuer, Subject: "mallory"}, {Issuer: other, Subject: subject}, {Issuer: issuer + "a", Subject: "nn"}} {
+		err := k.store.Store.Update(t.Context(), thief, func([]byte) ([]byte, error) { return record, nil })
 		k.want(err, nil)
-		if err := k.Verify(t.Context(), thief[0], thief[1], k.code(key, 0)); auth.CodeOf(err) != auth.StoreUnavailable {
-			t.Errorf("ann's record as %q's: got %v, expected store_unavailable", thief, err)
+		if err := k.of(thief.Issuer).Verify(t.Context(), thief.Subject, k.code(key, 0)); auth.CodeOf(err) != auth.StoreUnavailable {
+			t.Errorf("ann's record as %+v's: got %v, expected store_unavailable", thief, err)
 		}
 	}
-	if _, err := k.sealer.Open(t.Context(), tenant, subject, "oauth", record); err == nil {
+	if _, err := k.sealer.Open(t.Context(), ann, "oauth", record); err == nil {
 		t.Error("the record opens for another purpose")
 	}
-	if _, err := k.sealer.Open(t.Context(), tenant, subject, "totp", record); err != nil {
+	if _, err := k.sealer.Open(t.Context(), ann, "totp", record); err != nil {
 		t.Errorf("the record does not open for its own purpose: %v", err)
 	}
 }

@@ -24,14 +24,15 @@ import (
 	"github.com/doorward/doorward/auth"
 )
 
-// A Store keeps a record for each (tenant, subject). [NewMemory] and package redistotp are Stores; package storetest
-// says what one must do, as tests. In SQL it is a table of tenant, subject, record and a version to compare.
+// A Store keeps a record for each owner. Equal subjects of two issuers are two owners. [NewMemory] and package redistotp
+// are Stores; package storetest says what one must do, as tests. In SQL it is a table of issuer, subject, record and
+// a version to compare.
 //
 // A record is opaque: up to 4 KiB of bytes, which hold the secret and the hashes of recovery codes. It is sealed
 // already, unless Config.AllowUnsealed leaves that to the store. A store that falls back to an older copy accepts again
 // what was used since, so keep it as durably as the accounts.
 type Store interface {
-	// Update changes the subject's record in one atomic step: it calls change with the present record, nil where there
+	// Update changes the owner's record in one atomic step: it calls change with the present record, nil where there
 	// is none, and stores what change returns, if the record is still the one that change was given. If another call
 	// has changed it meanwhile, change is called again with the new one. When Update returns nil, what the last
 	// call of change returned is stored, for every reader on every server.
@@ -40,26 +41,32 @@ type Store interface {
 	//	change returns nil or an empty one   the record is removed
 	//	change returns an error              nothing is written, and Update returns that error
 	//
-	// Neither side keeps or changes the other's slices. An error of the store has the code auth.StoreUnavailable;
-	// then the step was taken or not taken, whole.
-	Update(ctx context.Context, tenant, subject string, change func(record []byte) ([]byte, error)) error
+	// An owner without issuer or subject is an error. Neither side keeps or changes the other's slices. An error of the
+	// store has the code auth.StoreUnavailable; then the step was taken or not taken, whole.
+	Update(ctx context.Context, owner auth.Owner, change func(record []byte) ([]byte, error)) error
 }
 
-// A Sealer encrypts and authenticates what goes into the store, so that a dump of it is of no use. Tenant, subject and
+// A Sealer encrypts and authenticates what goes into the store, so that a dump of it is of no use. Owner and
 // purpose are bound to what is sealed (associated data, RFC 5116 section 2.1): Open fails if they are others, so that
 // a record does not open for another user. It must be safe for concurrent use.
 type Sealer interface {
-	Seal(ctx context.Context, tenant, subject, purpose string, plaintext []byte) (sealed []byte, err error)
-	Open(ctx context.Context, tenant, subject, purpose string, sealed []byte) (plaintext []byte, err error)
+	Seal(ctx context.Context, owner auth.Owner, purpose string, plaintext []byte) (sealed []byte, err error)
+	Open(ctx context.Context, owner auth.Owner, purpose string, sealed []byte) (plaintext []byte, err error)
 }
 
 // purpose is what a Sealer is told.
 const purpose = "totp"
 
-// Config is what [New] needs. Issuer, Store and Sealer are demanded.
+// Config is what [New] needs. Issuer, ServiceName, Store and Sealer are demanded.
 type Config struct {
-	// Issuer is the name of the service as apps show it, in any script: up to 100 bytes, without a colon.
+	// Issuer is whose subjects these are: the issuer (iss) of their tokens, such as https://app.example.com. Records,
+	// their seal and the hashes of recovery codes are bound to it. Keep it for as long as there are factors: under
+	// another name there are none. It is never shown: what apps call the issuer is ServiceName.
 	Issuer string
+
+	// ServiceName is the name of the service as apps show it, in any script: up to 100 bytes, without a colon. You may
+	// change it at any time; enrolled apps keep the old one. See [Key.Named] for a key without it.
+	ServiceName string
 
 	Store  Store
 	Sealer Sealer
@@ -95,8 +102,9 @@ type Config struct {
 	//	totp_remove, totp_reset     a factor is gone
 	//	outage                      the store, or the sealer; the outcome is what was tried
 	//
-	// Outcomes are "ok", "replayed" for a code that was used before, "closed" for the wrong code that closed the factor,
-	// or a refusal's code. Mail the user at each change and at each recovery code (NIST SP 800-63B-4 section 4.6).
+	// Outcomes are "ok", "replayed" for a code that was used before, "early" for the enrolment's own before the next
+	// was used, "closed" for the wrong code that closed the factor, or a refusal's code. Mail the user at each change
+	// and at each recovery code (NIST SP 800-63B-4 section 4.6).
 	Observe func(context.Context, auth.Event)
 }
 
@@ -149,6 +157,10 @@ func New(c Config) (*Factors, error) {
 	}
 	_, known := algorithm(c.Algorithm)
 	switch {
+	case c.Issuer == "":
+		return nil, errors.New("totp: Config.Issuer: got none, expected the issuer of the subjects, as in their tokens")
+	case c.ServiceName == "":
+		return nil, errors.New("totp: Config.ServiceName: got none, expected the name of the service as apps show it")
 	case c.Store == nil:
 		return nil, errors.New("totp: Config.Store: got nil, expected a store (NewMemory, redistotp.New)")
 	case c.Sealer == nil && !c.AllowUnsealed:
@@ -162,11 +174,8 @@ func New(c Config) (*Factors, error) {
 	case c.Pending < time.Minute || c.Pending > time.Hour:
 		return nil, fmt.Errorf("totp: Config.Pending: got %v, expected 1m to 1h, or 0 for 10m", c.Pending)
 	}
-	if err := checkIssuer(c.Issuer); err != nil {
-		return nil, fmt.Errorf("totp: Config.Issuer: %w", err)
-	}
-	if c.Issuer == "" {
-		return nil, errors.New("totp: Config.Issuer: got none, expected the name of the service")
+	if err := checkService(c.ServiceName); err != nil {
+		return nil, fmt.Errorf("totp: Config.ServiceName: %w", err)
 	}
 	f := &Factors{c: c, window: 1}
 	if c.CurrentStepOnly {
@@ -175,8 +184,13 @@ func New(c Config) (*Factors, error) {
 	return f, nil
 }
 
+// owner is whose the factor of a subject is.
+func (f *Factors) owner(subject string) auth.Owner {
+	return auth.Owner{Issuer: f.c.Issuer, Subject: subject}
+}
+
 // tell gives an event to the observer and returns err. An outage is one by its code, whatever was tried.
-func (f *Factors) tell(ctx context.Context, name, tenant, subject string, err error) error {
+func (f *Factors) tell(ctx context.Context, name, subject string, err error) error {
 	outcome := "ok"
 	var o interface{ outcome() string }
 	switch {
@@ -188,7 +202,9 @@ func (f *Factors) tell(ctx context.Context, name, tenant, subject string, err er
 	default:
 		outcome = string(auth.CodeOf(err))
 	}
-	f.c.Observe(ctx, auth.Event{Owner: auth.Owner{Subject: subject}, Name: name, Outcome: outcome, Time: f.c.Now(), Err: err})
+	e := auth.Event{Name: name, Outcome: outcome, Time: f.c.Now(), Err: err}
+	e.Owner = f.owner(subject)
+	f.c.Observe(ctx, e)
 	return err
 }
 
@@ -203,6 +219,21 @@ var (
 	errUsed    = wrongCode{"replayed", "it was used before"}
 	errClosing = wrongCode{"closed", "it was one too many"}
 )
+
+// earlyCode is the enrolment's code once more, before any other was used.
+type earlyCode struct{ wait time.Duration }
+
+func (e earlyCode) Error() string {
+	return ErrWrong.Error() + ": it was used for the enrolment; the next one is good"
+}
+func (e earlyCode) Unwrap() error             { return ErrWrong }
+func (e earlyCode) outcome() string           { return "early" }
+func (e earlyCode) RetryAfter() time.Duration { return e.wait }
+
+// Fields is what auth.WriteProblem shows.
+func (e earlyCode) Fields() map[string]string {
+	return map[string]string{"code": "Wait until the app shows the next code."}
+}
 
 // closedError says until when the factor is closed.
 type closedError struct{ wait time.Duration }

@@ -52,15 +52,73 @@ func TestSTD_O02_ATK_O01_AtEnrolment(t *testing.T) {
 	k := newKit(t)
 	key := k.begin()
 	code := k.code(key, 0)
-	if _, err := k.Confirm(t.Context(), tenant, subject, code); err != nil {
+	if _, err := k.Confirm(t.Context(), subject, code); err != nil {
 		t.Fatal(err)
 	}
 	k.want(k.verify(code), totp.ErrWrong)
 	k.want(k.verify(k.code(key, -1)), totp.ErrWrong)
-	k.want(k.Remove(t.Context(), tenant, subject, code), totp.ErrWrong)
-	_, err := k.Regenerate(t.Context(), tenant, subject, code)
+	k.want(k.Remove(t.Context(), subject, code), totp.ErrWrong)
+	_, err := k.Regenerate(t.Context(), subject, code)
 	k.want(err, totp.ErrWrong)
 	k.want(k.verify(k.code(key, 1)), nil)
+}
+
+// Until an app's code was used after it, the enrolment's code is told to wait for the next one, wherever it comes. A code that
+// was used for anything else is not: who has watched one being typed must not learn that it was good.
+func TestATK_O01_EnrolmentCodeIsEarly(t *testing.T) {
+	var early interface {
+		RetryAfter() time.Duration
+		Fields() map[string]string
+	}
+	for name, test := range map[string]struct {
+		steps int64 // how far the app's clock is ahead
+		wait  time.Duration
+	}{"on time": {0, 20 * time.Second}, "ahead": {1, 50 * time.Second}, "behind": {-1, 20 * time.Second}} {
+		k := newKit(t) // 10 s after the beginning of a step
+		ctx := t.Context()
+		key := k.begin()
+		code := k.code(key, test.steps)
+		_, err := k.Confirm(ctx, subject, code)
+		k.want(err, nil)
+		k.told()
+		_, replace := k.Replace(ctx, subject, account, code)
+		_, regenerate := k.Regenerate(ctx, subject, code)
+		for call, err := range map[string]error{"Verify": k.verify(code), "Remove": k.Remove(ctx, subject, code), "Replace": replace, "Regenerate": regenerate} {
+			if !errors.Is(err, totp.ErrWrong) || auth.CodeOf(err) != auth.LoginFailed || !errors.As(err, &early) || early.RetryAfter() != test.wait || early.Fields()["code"] == "" {
+				t.Errorf("%s, %s: got %v, expected ErrWrong with %v to wait", name, call, err, test.wait)
+			}
+		}
+		if got, want := k.told(), []string{"totp_replace early", "recovery_codes early", "totp_verify early", "totp_remove early"}; !slices.Equal(got, want) {
+			t.Errorf("%s: told of %q, expected %q", name, got, want)
+		}
+		for range totp.InAll { // no guesses, so that they close nothing
+			k.want(k.verify(code), totp.ErrWrong)
+		}
+		k.pass(test.wait)
+		next := k.code(key, test.steps)
+		k.want(k.verify(next), nil)
+		for _, used := range []string{code, next} {
+			if err := k.verify(used); !errors.Is(err, totp.ErrWrong) || errors.As(err, &early) {
+				t.Errorf("%s: used before: got %v, expected ErrWrong and no more", name, err)
+			}
+		}
+	}
+	// Nor is anything said of an imported factor's.
+	k := newKit(t)
+	key := k.begin()
+	k.want(k.Import(t.Context(), subject, key), nil)
+	k.want(k.verify(k.code(key, 0)), nil)
+	if err := k.verify(k.code(key, 0)); !errors.Is(err, totp.ErrWrong) || errors.As(err, &early) {
+		t.Errorf("imported: got %v, expected ErrWrong and no more", err)
+	}
+	// A wrong code is never early.
+	k = newKit(t)
+	key = k.begin()
+	_, err := k.Confirm(t.Context(), subject, k.code(key, 0))
+	k.want(err, nil)
+	if err := k.verify(k.wrong(key)); !errors.Is(err, totp.ErrWrong) || errors.As(err, &early) {
+		t.Errorf("wrong: got %v, expected ErrWrong and no more", err)
+	}
 }
 
 // Two steps that have the same code by chance: it is good once all the same.
@@ -76,7 +134,7 @@ func TestSTD_O02_SameCodeTwice(t *testing.T) {
 	if code != k.code(key, 1) {
 		t.Fatalf("got %s and %s, expected the same", code, k.code(key, 1))
 	}
-	k.want(k.Import(t.Context(), tenant, subject, key), nil)
+	k.want(k.Import(t.Context(), subject, key), nil)
 	k.want(k.verify(code), nil)
 	for range 3 {
 		k.want(k.verify(code), totp.ErrWrong)
@@ -123,15 +181,15 @@ func TestSTD_O05_Closed(t *testing.T) {
 	ctx := t.Context()
 	// One each: the login, another login, removal, a new set, replacement. They are one count.
 	k.want(k.verify(wrong), totp.ErrWrong)
-	_, err := k.Recover(ctx, tenant, subject, strings.Repeat("A", 25))
+	_, err := k.Recover(ctx, subject, strings.Repeat("A", 25))
 	k.want(err, totp.ErrWrong)
-	k.want(k.Remove(ctx, tenant, subject, wrong), totp.ErrWrong)
-	_, err = k.Regenerate(ctx, tenant, subject, wrong)
+	k.want(k.Remove(ctx, subject, wrong), totp.ErrWrong)
+	_, err = k.Regenerate(ctx, subject, wrong)
 	k.want(err, totp.ErrWrong)
 	if s := k.status(); !s.ClosedUntil.IsZero() {
 		t.Errorf("closed after four until %v", s.ClosedUntil)
 	}
-	_, err = k.Replace(ctx, tenant, subject, account, wrong)
+	_, err = k.Replace(ctx, subject, account, wrong)
 	k.want(err, totp.ErrWrong)
 	want := []string{"totp_verify login_failed", "recovery_code login_failed", "totp_remove login_failed", "recovery_codes login_failed", "totp_replace closed"}
 	if got := k.told(); !slices.Equal(got, want) {
@@ -146,19 +204,19 @@ func TestSTD_O05_Closed(t *testing.T) {
 			t.Errorf("got %v, expected ErrClosed, rate_limited, until %v", err, until)
 		}
 		k.want(k.verify(wrong), totp.ErrClosed)
-		_, err = k.Recover(ctx, tenant, subject, codes[0])
+		_, err = k.Recover(ctx, subject, codes[0])
 		k.want(err, totp.ErrClosed)
 		if s := k.status(); !s.ClosedUntil.Equal(until) {
 			t.Errorf("closed until %v, expected %v", s.ClosedUntil, until)
 		}
 		k.pass(totp.ClosedFor / 4)
 	}
-	// Another user is not concerned, nor is the one of that name in another tenant.
-	for _, other := range [][2]string{{tenant, "bob"}, {"other", subject}} {
-		key, err := k.Begin(ctx, other[0], other[1], account)
+	// Another user is not concerned, nor is another issuer's of the same name.
+	for subject, f := range map[string]*totp.Factors{"bob": k.Factors, subject: k.of(other)} {
+		key, err := f.Begin(ctx, subject, account)
 		k.want(err, nil)
-		k.want(k.Import(ctx, other[0], other[1], key), nil)
-		k.want(k.Verify(ctx, other[0], other[1], k.code(key, 0)), nil)
+		k.want(f.Import(ctx, subject, key), nil)
+		k.want(f.Verify(ctx, subject, k.code(key, 0)), nil)
 	}
 	k.now = until.Add(-time.Second)
 	k.want(k.verify(k.code(key, 0)), totp.ErrClosed)
@@ -209,14 +267,14 @@ func TestSTD_O05_RecoveryCodeOpens(t *testing.T) {
 	}
 	writes := k.store.writes
 	for range 100 {
-		_, err := k.Recover(t.Context(), tenant, subject, strings.Repeat("A", 25))
+		_, err := k.Recover(t.Context(), subject, strings.Repeat("A", 25))
 		k.want(err, totp.ErrWrong)
 	}
 	if k.store.writes != writes {
 		t.Errorf("they were counted: %d writes", k.store.writes-writes)
 	}
 	k.want(k.verify(k.code(key, 0)), totp.ErrClosed)
-	left, err := k.Recover(t.Context(), tenant, subject, codes[4])
+	left, err := k.Recover(t.Context(), subject, codes[4])
 	if err != nil || left != 9 {
 		t.Fatalf("got %d left, %v", left, err)
 	}
@@ -240,7 +298,7 @@ func TestATK_O02_AMillionGuesses(t *testing.T) {
 	})
 	key, err := totp.ParseKey("GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ")
 	k.want(err, nil)
-	k.want(k.Import(t.Context(), tenant, subject, key), nil)
+	k.want(k.Import(t.Context(), subject, key), nil)
 	const year = 365 * 24 * time.Hour
 	between := year / time.Duration(guesses)
 	compared, logins := 0, 0
@@ -313,7 +371,7 @@ func TestSTD_O06_ATK_O04_FormOfCodes(t *testing.T) {
 		wide += string('０' + r - '0')
 	}
 	writes := k.store.writes
-	k.store.update = func(context.Context, string, string, func([]byte) ([]byte, error)) error {
+	k.store.update = func(context.Context, auth.Owner, func([]byte) ([]byte, error)) error {
 		return errors.New("the store was asked")
 	}
 	for _, bad := range []string{
@@ -331,11 +389,11 @@ func TestSTD_O06_ATK_O04_FormOfCodes(t *testing.T) {
 			t.Errorf("%.40q: the error has %d bytes", bad, len(err.Error()))
 		}
 		ctx := t.Context()
-		_, confirm := k.Confirm(ctx, tenant, subject, bad)
-		_, replace := k.Replace(ctx, tenant, subject, account, bad)
-		_, regenerate := k.Regenerate(ctx, tenant, subject, bad)
-		_, recovery := k.Recover(ctx, tenant, subject, bad)
-		for i, err := range []error{confirm, replace, regenerate, recovery, k.Remove(ctx, tenant, subject, bad)} {
+		_, confirm := k.Confirm(ctx, subject, bad)
+		_, replace := k.Replace(ctx, subject, account, bad)
+		_, regenerate := k.Regenerate(ctx, subject, bad)
+		_, recovery := k.Recover(ctx, subject, bad)
+		for i, err := range []error{confirm, replace, regenerate, recovery, k.Remove(ctx, subject, bad)} {
 			if auth.CodeOf(err) != auth.ValidationFailed {
 				t.Errorf("call %d with %.40q: got %v, expected validation_failed", i, bad, err)
 			}
@@ -364,7 +422,7 @@ func TestVerify_DigitsAndAlgorithms(t *testing.T) {
 				code := func(steps int64) string {
 					return codeWith(t, key.Secret(), k.clock().Unix()/30+steps, algorithm, digits)
 				}
-				_, err = k.Confirm(t.Context(), tenant, subject, code(0))
+				_, err = k.Confirm(t.Context(), subject, code(0))
 				k.want(err, nil)
 				k.want(k.verify(code(0)), totp.ErrWrong)
 				k.want(k.verify(code(1)), nil)
@@ -385,26 +443,26 @@ func TestReseal_STD_V03(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	key, err := k.Begin(t.Context(), tenant, subject, account)
+	key, err := k.Begin(t.Context(), subject, account)
 	ok(err)
-	_, err = k.Confirm(t.Context(), tenant, subject, k.code(key, 0))
+	_, err = k.Confirm(t.Context(), subject, k.code(key, 0))
 	ok(err)
 	before := k.store.dump()
-	ok(k.Reseal(t.Context(), tenant, subject))
+	ok(k.Reseal(t.Context(), subject))
 	if k.store.dump() == before {
 		t.Error("nothing was written")
 	}
 	k.pass(time.Minute)
-	ok(k.Verify(t.Context(), tenant, subject, k.code(key, 0)))
-	if err := k.Reseal(t.Context(), tenant, "bob"); !errors.Is(err, totp.ErrNone) {
+	ok(k.Verify(t.Context(), subject, k.code(key, 0)))
+	if err := k.Reseal(t.Context(), "bob"); !errors.Is(err, totp.ErrNone) {
 		t.Errorf("nobody: %v", err)
 	}
-	if err := k.Reseal(t.Context(), tenant, ""); err == nil {
+	if err := k.Reseal(t.Context(), ""); err == nil {
 		t.Error("an empty subject")
 	}
-	other, err := totp.New(totp.Config{Issuer: "Example", Store: k.store, Sealer: newAEAD()})
+	other, err := totp.New(totp.Config{Issuer: issuer, ServiceName: "Example", Store: k.store, Sealer: newAEAD()})
 	ok(err)
-	if err := other.Reseal(t.Context(), tenant, subject); auth.CodeOf(err) != auth.StoreUnavailable {
+	if err := other.Reseal(t.Context(), subject); auth.CodeOf(err) != auth.StoreUnavailable {
 		t.Errorf("another key: %v", err)
 	}
 }

@@ -21,7 +21,7 @@ func newFactors(client redis.UniversalClient, sealer totp.Sealer) (*totp.Factors
 	if err != nil {
 		return nil, err
 	}
-	return totp.New(totp.Config{Issuer: "Example Ltd", Store: store, Sealer: sealer, Observe: auth.Log(nil)})
+	return totp.New(totp.Config{Issuer: "https://app.example.com", ServiceName: "Example Ltd", Store: store, Sealer: sealer, Observe: auth.Log(nil)})
 }
 
 func Example() {
@@ -48,10 +48,10 @@ func newSealer(key []byte) (totp.Sealer, error) {
 	return sealer{aead}, err
 }
 
-func (s sealer) Seal(_ context.Context, tenant, subject, purpose string, plaintext []byte) ([]byte, error) {
-	return s.aead.Seal(nil, nil, plaintext, fmt.Appendf(nil, "%q %q %q", tenant, subject, purpose)), nil
+func (s sealer) Seal(_ context.Context, owner auth.Owner, purpose string, plaintext []byte) ([]byte, error) {
+	return s.aead.Seal(nil, nil, plaintext, fmt.Appendf(nil, "%q %q %q", owner.Issuer, owner.Subject, purpose)), nil
 }
 
-func (s sealer) Open(_ context.Context, tenant, subject, purpose string, sealed []byte) ([]byte, error) {
-	return s.aead.Open(nil, nil, sealed, fmt.Appendf(nil, "%q %q %q", tenant, subject, purpose))
+func (s sealer) Open(_ context.Context, owner auth.Owner, purpose string, sealed []byte) ([]byte, error) {
+	return s.aead.Open(nil, nil, sealed, fmt.Appendf(nil, "%q %q %q", owner.Issuer, owner.Subject, purpose))
 }

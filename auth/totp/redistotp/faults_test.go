@@ -26,7 +26,7 @@ const (
 // enrolled returns factors over the store, ann's among them.
 func enrolled(t testing.TB, s totp.Store) *totp.Factors {
 	t.Helper()
-	f, err := totp.New(totp.Config{Issuer: "Example", Store: s, AllowUnsealed: true, Now: func() time.Time { return time.Unix(1111111109, 0) }})
+	f, err := totp.New(totp.Config{Issuer: issuer, ServiceName: "Example", Store: s, AllowUnsealed: true, Now: func() time.Time { return time.Unix(1111111109, 0) }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +34,7 @@ func enrolled(t testing.TB, s totp.Store) *totp.Factors {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Import(t.Context(), "acme", "ann", key); err != nil {
+	if err := f.Import(t.Context(), "ann", key); err != nil {
 		t.Fatal(err)
 	}
 	return f
@@ -65,16 +65,16 @@ func TestOutage_ATK_O05_FailClosed(t *testing.T) {
 			f := enrolled(t, open(t, client, func(c *redistotp.Config) { c.Timeout = timeout }))
 			test.spoil(server, proxy)
 			for name, call := range map[string]func() error{
-				"Verify":               func() error { return f.Verify(t.Context(), "acme", "ann", right) },
-				"Verify of a stranger": func() error { return f.Verify(t.Context(), "acme", "bob", right) },
+				"Verify":               func() error { return f.Verify(t.Context(), "ann", right) },
+				"Verify of a stranger": func() error { return f.Verify(t.Context(), "bob", right) },
 				"Status": func() error {
-					s, err := f.Status(t.Context(), "acme", "ann")
+					s, err := f.Status(t.Context(), "ann")
 					if s != (totp.Status{}) {
 						t.Errorf("Status: got %+v", s)
 					}
 					return err
 				},
-				"Begin": func() error { _, err := f.Begin(t.Context(), "acme", "ann", "ann"); return err },
+				"Begin": func() error { _, err := f.Begin(t.Context(), "ann", "ann"); return err },
 			} {
 				before := time.Now()
 				if err := call(); auth.CodeOf(err) != auth.StoreUnavailable {
@@ -85,11 +85,11 @@ func TestOutage_ATK_O05_FailClosed(t *testing.T) {
 				}
 			}
 			test.mend(server, proxy)
-			redistest.Eventually(t, func() error { _, err := f.Status(t.Context(), "acme", "ann"); return err })
-			if err := f.Verify(t.Context(), "acme", "ann", right); err != nil {
+			redistest.Eventually(t, func() error { _, err := f.Status(t.Context(), "ann"); return err })
+			if err := f.Verify(t.Context(), "ann", right); err != nil {
 				t.Errorf("afterwards: %v", err)
 			}
-			if err := f.Verify(t.Context(), "acme", "ann", right); !errors.Is(err, totp.ErrWrong) {
+			if err := f.Verify(t.Context(), "ann", right); !errors.Is(err, totp.ErrWrong) {
 				t.Errorf("afterwards, again: got %v, expected ErrWrong", err)
 			}
 		})
@@ -140,37 +140,37 @@ func TestLostAnswers_ATK_O01(t *testing.T) {
 		return err
 	}
 	with := func(s totp.Store) *totp.Factors {
-		f, err := totp.New(totp.Config{Issuer: "Example", Store: s, AllowUnsealed: true, Now: func() time.Time { return time.Unix(1111111109, 0) }})
+		f, err := totp.New(totp.Config{Issuer: issuer, ServiceName: "Example", Store: s, AllowUnsealed: true, Now: func() time.Time { return time.Unix(1111111109, 0) }})
 		if err != nil {
 			t.Error(err)
 		}
 		return f
 	}
-	if err := lost("Verify", func(s totp.Store) error { return with(s).Verify(t.Context(), "acme", "ann", right) }); err != nil {
+	if err := lost("Verify", func(s totp.Store) error { return with(s).Verify(t.Context(), "ann", right) }); err != nil {
 		t.Errorf("Verify: %v", err)
 	}
-	if err := f.Verify(t.Context(), "acme", "ann", right); !errors.Is(err, totp.ErrWrong) {
+	if err := f.Verify(t.Context(), "ann", right); !errors.Is(err, totp.ErrWrong) {
 		t.Errorf("the code again: got %v, expected ErrWrong", err)
 	}
 	direct := with(open(t, server.Client()))
 	// And somebody else has written before it asks again.
 	var fresh totp.RecoveryCodes
 	if err := lost("Regenerate", func(s totp.Store) (err error) {
-		fresh, err = with(s).Regenerate(t.Context(), "acme", "ann", next)
+		fresh, err = with(s).Regenerate(t.Context(), "ann", next)
 		return err
 	}, func() {
 		for range 3 {
-			if err := direct.Verify(t.Context(), "acme", "ann", "000000"); !errors.Is(err, totp.ErrWrong) {
+			if err := direct.Verify(t.Context(), "ann", "000000"); !errors.Is(err, totp.ErrWrong) {
 				t.Errorf("a wrong code: %v", err)
 			}
 		}
 	}); err != nil {
 		t.Errorf("Regenerate, and three wrong codes: %v", err)
 	}
-	if _, err := f.Recover(t.Context(), "acme", "ann", fresh.List()[0]); err != nil {
+	if _, err := f.Recover(t.Context(), "ann", fresh.List()[0]); err != nil {
 		t.Errorf("a code of the new set: %v", err)
 	}
-	if err := lost("Reset", func(s totp.Store) error { return with(s).Reset(t.Context(), "acme", "ann") }); err != nil {
+	if err := lost("Reset", func(s totp.Store) error { return with(s).Reset(t.Context(), "ann") }); err != nil {
 		t.Errorf("Reset: %v", err)
 	}
 	if got := get(t, s); got != "" {
@@ -184,8 +184,8 @@ type hooked struct {
 	between func()
 }
 
-func (h hooked) Update(ctx context.Context, tenant, subject string, change func([]byte) ([]byte, error)) error {
-	return h.Store.Update(ctx, tenant, subject, func(old []byte) ([]byte, error) {
+func (h hooked) Update(ctx context.Context, owner auth.Owner, change func([]byte) ([]byte, error)) error {
+	return h.Store.Update(ctx, owner, func(old []byte) ([]byte, error) {
 		next, err := change(old)
 		h.between()
 		return next, err
@@ -210,9 +210,9 @@ func TestGarbage_ATK_D07(t *testing.T) {
 		server.Do(write...)
 		before := server.Do("DUMP", key)
 		for _, err := range []error{
-			f.Verify(t.Context(), "acme", "ann", right), f.Reset(t.Context(), "acme", "ann"),
-			func() error { _, err := f.Begin(t.Context(), "acme", "ann", "ann"); return err }(),
-			func() error { _, err := f.Status(t.Context(), "acme", "ann"); return err }(),
+			f.Verify(t.Context(), "ann", right), f.Reset(t.Context(), "ann"),
+			func() error { _, err := f.Begin(t.Context(), "ann", "ann"); return err }(),
+			func() error { _, err := f.Status(t.Context(), "ann"); return err }(),
 		} {
 			if auth.CodeOf(err) != auth.StoreUnavailable {
 				t.Errorf("%s: got %v, expected store_unavailable", name, err)

@@ -37,7 +37,7 @@ func nodeFactors(client redis.UniversalClient, at int64) (*totp.Factors, error) 
 	if err != nil {
 		return nil, err
 	}
-	return totp.New(totp.Config{Issuer: "Example", Store: store, AllowUnsealed: true, Now: func() time.Time { return time.Unix(at, 0) }})
+	return totp.New(totp.Config{Issuer: issuer, ServiceName: "Example", Store: store, AllowUnsealed: true, Now: func() time.Time { return time.Unix(at, 0) }})
 }
 
 // A reply is what a node answers.
@@ -68,12 +68,12 @@ func serve() (http.Handler, error) {
 func do(r *http.Request, f *totp.Factors, user, code string) (err error) {
 	switch ctx := r.Context(); r.URL.Path {
 	case "/verify":
-		return f.Verify(ctx, "acme", user, code)
+		return f.Verify(ctx, user, code)
 	case "/recover":
-		_, err = f.Recover(ctx, "acme", user, code)
+		_, err = f.Recover(ctx, user, code)
 		return err
 	case "/confirm":
-		_, err = f.Confirm(ctx, "acme", user, code)
+		_, err = f.Confirm(ctx, user, code)
 		return err
 	}
 	return fmt.Errorf("a node cannot %q", r.URL.Path)
@@ -153,7 +153,7 @@ func TestProcesses_STD_O02_STD_O08_ATK_O01_ATK_O07(t *testing.T) {
 	}
 	for round := range rounds {
 		user := fmt.Sprint("user", round)
-		key, err := f.Begin(t.Context(), "acme", user, "ann")
+		key, err := f.Begin(t.Context(), user, "ann")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -167,12 +167,12 @@ func TestProcesses_STD_O02_STD_O08_ATK_O01_ATK_O07(t *testing.T) {
 			}
 			continue
 		}
-		if err := f.Import(t.Context(), "acme", user, key); err != nil {
+		if err := f.Import(t.Context(), user, key); err != nil {
 			t.Fatal(err)
 		}
 		race("verify", user, now)
 		// Recovery codes come with a proof: the next step's code, which the third node's clock has reached.
-		codes, err := f.Regenerate(t.Context(), "acme", user, code(t, key, at+30))
+		codes, err := f.Regenerate(t.Context(), user, code(t, key, at+30))
 		if err != nil {
 			t.Fatal(err)
 		}

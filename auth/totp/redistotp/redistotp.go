@@ -66,12 +66,12 @@ const tries = 64
 
 // Update implements totp.Store, in two round trips when nobody else changes the record, in one when change does
 // not either. When an answer is lost and the client asks again, what it has written already counts as done.
-func (s *Store) Update(ctx context.Context, tenant, subject string, change func(record []byte) ([]byte, error)) error {
-	if subject == "" {
-		return errors.New("redistotp: got an empty subject")
+func (s *Store) Update(ctx context.Context, owner auth.Owner, change func(record []byte) ([]byte, error)) error {
+	if owner.Issuer == "" || owner.Subject == "" {
+		return errors.New("redistotp: got an owner without issuer or subject, expected both")
 	}
-	// Hashed: names may hold anything, and SLOWLOG and MONITOR show keys.
-	key := s.guard.Tag() + "t:" + redisguard.Hash(tenant, subject)
+	// Hashed, each part behind its length: names may hold anything, and SLOWLOG and MONITOR show keys.
+	key := s.guard.Tag() + "t:" + redisguard.Hash(owner.Issuer, owner.Subject)
 	_, value, err := s.run(ctx, loadScript, key)
 	if err != nil {
 		return err

@@ -15,6 +15,11 @@ import (
 	"github.com/doorward/doorward/internal/redistest"
 )
 
+// issuer is whose subjects these are, and ann one of them.
+const issuer = "https://app.example.com"
+
+var ann = auth.Owner{Issuer: issuer, Subject: "ann"}
+
 // open returns a store over client. Its deadline is long, so that a slow machine fails no test that is about
 // something else.
 func open(t testing.TB, client redis.UniversalClient, edit ...func(*redistotp.Config)) *redistotp.Store {
@@ -33,14 +38,14 @@ func open(t testing.TB, client redis.UniversalClient, edit ...func(*redistotp.Co
 // put and get are the plainest changes.
 func put(t testing.TB, s totp.Store, record string) {
 	t.Helper()
-	if err := s.Update(t.Context(), "acme", "ann", func([]byte) ([]byte, error) { return []byte(record), nil }); err != nil {
+	if err := s.Update(t.Context(), ann, func([]byte) ([]byte, error) { return []byte(record), nil }); err != nil {
 		t.Fatal(err)
 	}
 }
 
 func get(t testing.TB, s totp.Store) (record string) {
 	t.Helper()
-	err := s.Update(t.Context(), "acme", "ann", func(old []byte) ([]byte, error) {
+	err := s.Update(t.Context(), ann, func(old []byte) ([]byte, error) {
 		record = string(old)
 		return old, nil
 	})
@@ -133,7 +138,7 @@ func TestRoundTrips(t *testing.T) {
 func TestContention(t *testing.T) {
 	s := open(t, redistest.Start(t).Client())
 	calls := 0
-	err := s.Update(t.Context(), "acme", "ann", func([]byte) ([]byte, error) {
+	err := s.Update(t.Context(), ann, func([]byte) ([]byte, error) {
 		calls++
 		put(t, s, fmt.Sprint("another ", calls))
 		return []byte("mine"), nil
@@ -151,7 +156,7 @@ func TestMadeAgain_ATK_O01(t *testing.T) {
 	s := open(t, redistest.Start(t).Client())
 	put(t, s, "a")
 	calls := 0
-	err := s.Update(t.Context(), "acme", "ann", func(old []byte) ([]byte, error) {
+	err := s.Update(t.Context(), ann, func(old []byte) ([]byte, error) {
 		if calls++; calls == 1 {
 			put(t, s, "")
 			put(t, s, "a")
