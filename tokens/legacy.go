@@ -51,6 +51,15 @@ type LegacyConfig struct {
 	// It is asked at each request, as the older system did.
 	Version func(ctx context.Context, subject string) (int64, error)
 
+	// AllowMissingVersion says whether a token without a version is good for this subject, as a system made them before it had
+	// versions. Nil refuses such a token unless Version returns 0. issued is its iat, zero where it has none. Version is asked
+	// first, so that a subject that is gone stays out.
+	//
+	// Raising the version ends no such token: whoever holds one keeps it until it expires, through a password reset too, unless
+	// this function says no. So compare issued with the time of the subject's last reset, and say no to a zero one after a reset.
+	// Its errors count as those of Version.
+	AllowMissingVersion func(ctx context.Context, subject string, issued time.Time) (bool, error)
+
 	// Observe is told of a "legacy" token, for each that is accepted, or refused although its signature is good, also after
 	// Until: when nobody comes with one any more, the adapter can go. auth.Log is ready. It must be quick. nil: nobody is told.
 	Observe func(context.Context, auth.Event)
@@ -150,7 +159,7 @@ func (l *Legacy) Verify(ctx context.Context, raw string) (*auth.Principal, error
 		p.TokenID = "legacy-" + b64.EncodeToString(sum[:12])
 	}
 	if err = l.judge(&w, now); err == nil {
-		err = l.current(ctx, p)
+		err = l.current(ctx, p, w.TokenVersion == nil && w.Ver == nil)
 	}
 	if l.c.Observe != nil {
 		e := auth.Event{Owner: auth.Owner{Subject: p.Subject}, Name: "legacy", Outcome: "ok", Time: now, Err: err}
@@ -165,14 +174,21 @@ func (l *Legacy) Verify(ctx context.Context, raw string) (*auth.Principal, error
 	return p, nil
 }
 
-// current asks whether p's version is the present one.
-func (l *Legacy) current(ctx context.Context, p *auth.Principal) error {
+// current asks whether p's version is the present one, or p may lack one.
+func (l *Legacy) current(ctx context.Context, p *auth.Principal, missing bool) error {
 	present, err := l.c.Version(ctx, p.Subject)
+	allowed := false
+	if err == nil && missing && l.c.AllowMissingVersion != nil {
+		allowed, err = l.c.AllowMissingVersion(ctx, p.Subject, p.IssuedAt)
+	}
 	switch {
 	case auth.CodeOf(err) == auth.LoginFailed, auth.CodeOf(err) == auth.NotFound: // of a login; here it is a token
 		return fmt.Errorf("%w: tokens: the subject of a legacy token: %w", auth.TokenRevoked, err)
 	case err != nil:
 		return fmt.Errorf("tokens: the version of a legacy token's subject: %w", err)
+	case allowed:
+	case missing && present != 0:
+		return fmt.Errorf("%w: tokens: a legacy token without a version, expected %d", auth.TokenRevoked, present)
 	case p.Version != present:
 		return fmt.Errorf("%w: tokens: a legacy token of version %d, expected %d", auth.TokenRevoked, p.Version, present)
 	}

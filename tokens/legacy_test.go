@@ -40,6 +40,69 @@ func oldClaims(changes ...string) string {
 	}, changes...)...)
 }
 
+// D-50: tokens from before the older system had versions are good where the application says so, of a subject that was not
+// reset since. What is ended stays ended: a version cannot be taken out of a token, and a reset is compared with iat.
+func TestLegacy_D_50_MissingVersion(t *testing.T) {
+	iat := fmt.Sprint(noon.Add(-time.Minute).Unix())
+	without := oldClaims("token_version", "", "iat", iat)
+	ended := forge(oldHeader, oldClaims("token_version", "2"))
+	stripped := strings.Split(ended, ".")
+	stripped[1] = b64(oldClaims("token_version", ""))
+	reset := func(at time.Time) func(context.Context, string, time.Time) (bool, error) {
+		return func(_ context.Context, subject string, issued time.Time) (bool, error) {
+			if subject != "42" {
+				t.Errorf("asked for %q", subject)
+			}
+			return at.IsZero() || issued.After(at), nil
+		}
+	}
+	never, before, after := reset(time.Time{}), reset(noon.Add(-time.Hour)), reset(noon)
+	fails := func(err error) func(context.Context, string, time.Time) (bool, error) {
+		return func(context.Context, string, time.Time) (bool, error) { return true, err }
+	}
+	gone := func(c *tokens.LegacyConfig) {
+		c.Version = func(context.Context, string) (int64, error) { return 0, auth.LoginFailed }
+	}
+	for _, c := range []struct {
+		name  string
+		raw   string
+		allow func(context.Context, string, time.Time) (bool, error)
+		want  error
+	}{
+		{"nobody said so", forge(oldHeader, without), nil, auth.TokenRevoked},
+		{"never reset", forge(oldHeader, without), never, nil},
+		{"never reset, no iat", forge(oldHeader, oldClaims("token_version", "", "iat", "")), never, nil},
+		{"null", forge(oldHeader, oldClaims("token_version", "null", "iat", iat)), never, nil},
+		{"made after the reset", forge(oldHeader, without), before, nil},
+		{"made before the reset", forge(oldHeader, without), after, auth.TokenRevoked},
+		{"no iat, and a reset", forge(oldHeader, oldClaims("token_version", "", "iat", "")), before, auth.TokenRevoked},
+		{"an ended version", ended, never, auth.TokenRevoked},
+		{"an ended version under the other name", forge(oldHeader, oldClaims("token_version", "", "ver", "2")), never, auth.TokenRevoked},
+		{"version 0, which is one", forge(oldHeader, oldClaims("token_version", "0")), never, auth.TokenRevoked},
+		{"an ended version taken out", strings.Join(stripped, "."), never, tokens.ErrSignature},
+		{"the present version", forge(oldHeader, oldClaims()), fails(errors.New("not asked")), nil},
+		{"a database that is down", forge(oldHeader, without), fails(errors.New("down")), auth.Internal},
+		{"a subject that is gone, by the function", forge(oldHeader, without), fails(auth.LoginFailed), auth.TokenRevoked},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := older(t, func(k *tokens.LegacyConfig) { k.AllowMissingVersion = c.allow })
+			p, err := l.Verify(t.Context(), c.raw)
+			switch {
+			case c.want == nil && (err != nil || p.Subject != "42"):
+				t.Errorf("got %v", err)
+			case c.want == auth.Internal && (err == nil || auth.CodeOf(err) != auth.Internal):
+				t.Errorf("got %v, expected a fault", err)
+			case c.want != nil && c.want != auth.Internal && (!errors.Is(err, c.want) || p != nil):
+				t.Errorf("got %v, %v, expected %v", p, err, c.want)
+			}
+		})
+	}
+	l := older(t, gone, func(k *tokens.LegacyConfig) { k.AllowMissingVersion = never })
+	if _, err := l.Verify(t.Context(), forge(oldHeader, without)); auth.CodeOf(err) != auth.TokenRevoked {
+		t.Errorf("a subject that is gone: got %v", err)
+	}
+}
+
 // ATK-J: the adapter opens the door to what the older system made for it, and to nothing else.
 func TestLegacy(t *testing.T) {
 	exp := fmt.Sprint(noon.Add(time.Minute).Unix())
