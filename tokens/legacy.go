@@ -162,7 +162,7 @@ func (l *Legacy) Verify(ctx context.Context, raw string) (*auth.Principal, error
 		err = l.current(ctx, p, w.TokenVersion == nil && w.Ver == nil)
 	}
 	if l.c.Observe != nil {
-		e := auth.Event{Owner: auth.Owner{Subject: p.Subject}, Name: "legacy", Outcome: "ok", Time: now, Err: err}
+		e := auth.Event{Owner: p.Owner(), Name: "legacy", Outcome: "ok", Time: now, Err: err}
 		if err != nil {
 			e.Outcome = string(auth.CodeOf(err))
 		}

@@ -82,7 +82,7 @@ type believing struct {
 }
 
 func (l *believing) Check(ctx context.Context, p *auth.Principal) error {
-	key := auth.Revocation{Owner: auth.Owner{Subject: p.Subject}, Session: p.Session, TokenID: p.TokenID, Below: p.Version}
+	key := auth.Revocation{Owner: p.Owner(), Session: p.Session, TokenID: p.TokenID, Below: p.Version}
 	l.mu.Lock()
 	believed := time.Now().Before(l.until[key])
 	l.mu.Unlock()
