@@ -37,7 +37,7 @@ var mayImport = map[string][]string{
 	"auth/totp":                 {"auth", "github.com/pquerna/otp", "github.com/boombuler/barcode"},
 	"auth/totp/redistotp":       {"auth", "internal/redisguard", "github.com/redis/go-redis/v9"},
 	"auth/password/policy":      {"auth", "auth/password", "github.com/ccojocar/zxcvbn-go", "golang.org/x/text"},
-	"auth/seal":                 {"golang.org/x/crypto"},
+	"auth/seal":                 {"auth", "golang.org/x/crypto"},
 	"cookies":                   {"auth"},
 	"tokens":                    {"auth", "github.com/golang-jwt/jwt/v5", "github.com/go-json-experiment/json", "github.com/maypok86/otter/v2"},
 	"revocation":                {"auth"},

@@ -70,7 +70,7 @@ func Example_moving() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	at := seal.Place{Subject: "42", Purpose: "oauth github refresh"}
+	at := seal.Place{Owner: auth.Owner{Issuer: "https://api.example.com", Subject: "42"}, Purpose: "oauth github refresh"}
 	stored := "gAAAAAAdwJ6wAAECAwQFBgcICQoLDA0ODy021cpGVWKZ_eEwCGM4BLLF_5CV9dOPmrhuVUPgJobwOz7JcbmrR64jVmpU4IwqDA=="
 	text, stale, err := sealer.Open(at, stored)
 	if err == nil && stale {

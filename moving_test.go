@@ -327,7 +327,7 @@ answer = {"Keys": [k.decode() for k in keys],
 		old = append(old, k)
 	}
 	sealer := mustSeal(t, old...)
-	at := seal.Place{Subject: "42", Purpose: "oauth github refresh"}
+	at := seal.Place{Owner: auth.Owner{Issuer: "https://api.example.com", Subject: "42"}, Purpose: "oauth github refresh"}
 	for i, value := range made.Values {
 		text, stale, err := sealer.Open(at, value)
 		if err != nil || !stale || text != typed[i%len(typed)] || !seal.Sealed(value) {

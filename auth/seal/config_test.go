@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/doorward/doorward/auth"
 	"github.com/doorward/doorward/auth/seal"
 	"github.com/doorward/doorward/tokens"
 )
@@ -58,7 +59,10 @@ func (b oneKey) Derive(string, string, string) (string, []byte, error) { return 
 func TestPlace_Refused(t *testing.T) {
 	s := newSealer(t, seal.Config{Keys: newKeyring(t, newKey("k"))})
 	v := mustSeal(t, s, totp, "secret")
-	for _, at := range []seal.Place{{}, {Subject: "ann"}, {Purpose: "totp"}, {Tenant: "acme", Purpose: "totp"}} {
+	for _, at := range []seal.Place{
+		{}, {Owner: ann}, {Purpose: "totp"},
+		{Owner: auth.Owner{Issuer: issuer}, Purpose: "totp"}, {Owner: auth.Owner{Subject: "ann"}, Purpose: "totp"},
+	} {
 		if _, err := s.Seal(at, "x"); err == nil || !strings.Contains(err.Error(), "Place: got") {
 			t.Errorf("%+v: Seal: got %v", at, err)
 		}

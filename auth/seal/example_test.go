@@ -9,6 +9,7 @@ import (
 	"log"
 	"strings"
 
+	"github.com/doorward/doorward/auth"
 	"github.com/doorward/doorward/auth/seal"
 	"github.com/doorward/doorward/tokens"
 )
@@ -22,7 +23,7 @@ func Example() {
 	}
 
 	// Store the value in ann's row.
-	ann := seal.Place{Tenant: "acme", Subject: "ann", Purpose: "totp"}
+	ann := seal.Place{Owner: auth.Owner{Issuer: "https://app.example.com", Subject: "ann"}, Purpose: "totp"}
 	stored, err := sealer.Seal(ann, "JBSWY3DPEHPK3PXP")
 	if err != nil {
 		log.Fatal(err)
@@ -34,7 +35,7 @@ func Example() {
 	fmt.Println(seed, stale, err)
 
 	// Copied into bob's row it is worth nothing.
-	_, _, err = sealer.Open(seal.Place{Tenant: "acme", Subject: "bob", Purpose: "totp"}, stored)
+	_, _, err = sealer.Open(seal.Place{Owner: auth.Owner{Issuer: "https://app.example.com", Subject: "bob"}, Purpose: "totp"}, stored)
 	fmt.Println(errors.Is(err, seal.ErrOpen))
 
 	// Output:
@@ -54,7 +55,7 @@ func ExampleKeyring() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	smtp := seal.Place{Subject: "smtp", Purpose: "password"}
+	smtp := seal.Place{Owner: auth.Owner{Issuer: "https://app.example.com", Subject: "smtp"}, Purpose: "password"}
 	stored, _ := sealer.Seal(smtp, "hunter2")
 
 	_ = keys.Replace(old, next) // add, on every node
@@ -74,7 +75,7 @@ func ExampleKeyring() {
 // What a provider answered, as a map whose names stay readable.
 func ExampleSealer_SealMap() {
 	sealer := newExampleSealer()
-	github := seal.Place{Tenant: "acme", Subject: "ann", Purpose: "oauth github"}
+	github := seal.Place{Owner: auth.Owner{Issuer: "https://app.example.com", Subject: "ann"}, Purpose: "oauth github"}
 	stored, err := sealer.SealMap(github, map[string]string{"access_token": "gho_x", "refresh_token": "ghr_y"})
 	if err != nil {
 		log.Fatal(err)
@@ -101,14 +102,17 @@ func ExampleSealer_ResealAll() {
 		log.Fatal(err)
 	}
 	users := map[string]string{} // SELECT id, totp FROM users
+	place := func(id string) seal.Place {
+		return seal.Place{Owner: auth.Owner{Issuer: "https://app.example.com", Subject: id}, Purpose: "totp"}
+	}
 	for _, id := range []string{"ann", "bob", "eve"} {
-		users[id], _ = sealer.Seal(seal.Place{Subject: id, Purpose: "totp"}, "seed of "+id)
+		users[id], _ = sealer.Seal(place(id), "seed of "+id)
 	}
 	_ = keys.Replace(next, old)
 
 	var rows iter.Seq2[seal.Row, error] = func(yield func(seal.Row, error) bool) {
 		for id, sealed := range users {
-			if !yield(seal.Row{ID: id, Place: seal.Place{Subject: id, Purpose: "totp"}, Sealed: sealed}, nil) {
+			if !yield(seal.Row{ID: id, Place: place(id), Sealed: sealed}, nil) {
 				return
 			}
 		}
@@ -147,7 +151,7 @@ func ExampleParseFernetKey() {
 		log.Fatal(err)
 	}
 	stored := "gAAAAABlU_EAkjqkV-9fE6YbkO2Bj15Mj7IB_ZMlsMYDybmKKICOgAKIRA_eD7phMKpC1995diKuOv8fwzYWUs6OUyEbmMx7apihVFL2Is9ygINtXFhSiII="
-	ann := seal.Place{Tenant: "acme", Subject: "ann", Purpose: "totp"}
+	ann := seal.Place{Owner: auth.Owner{Issuer: "https://app.example.com", Subject: "ann"}, Purpose: "totp"}
 
 	seed, stale, err := sealer.Open(ann, stored)
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/doorward/doorward/auth"
 	"github.com/doorward/doorward/auth/seal"
 )
 
@@ -117,7 +118,7 @@ func TestFernet_STD_V03_Python(t *testing.T) {
 			t.Fatalf("got %s, %v, %v", fresh, changed, err)
 		}
 		opens(t, after, totp, fresh, v.text)
-		shut(t, after, seal.Place{Tenant: "acme", Subject: "bob", Purpose: "totp"}, fresh, seal.ErrOpen)
+		shut(t, after, seal.Place{Owner: auth.Owner{Issuer: issuer, Subject: "bob"}, Purpose: "totp"}, fresh, seal.ErrOpen)
 		stored[v.text] = v.value
 	}
 	texts, stale, err := s.OpenMap(totp, stored)

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/doorward/doorward/auth"
 	"github.com/doorward/doorward/auth/seal"
 )
 
@@ -15,7 +16,7 @@ import (
 func FuzzOpen(f *testing.F) {
 	s := newSealer(f, seal.Config{Keys: newKeyring(f, seal.NewKey("k1", []byte("0123456789abcdefghijklmnopqrstuv")))})
 	s.SetRandom(func(b []byte) { clear(b) })
-	good, elsewhere := mustSeal(f, s, totp, "secret"), mustSeal(f, s, seal.Place{Subject: "ann", Purpose: "totp"}, "secret")
+	good, elsewhere := mustSeal(f, s, totp, "secret"), mustSeal(f, s, seal.Place{Owner: auth.Owner{Issuer: "https://other.example.com", Subject: "ann"}, Purpose: "totp"}, "secret")
 	for _, text := range []string{
 		good, elsewhere, good[:len(good)-1], good + "A", good + "=", good[:20] + "\n" + good[20:], "", "dws1.", "dws1..", "dws1.k1.", "dws1.k2." + good[8:],
 		"dws1.k1." + strings.Repeat("A", 54), "dws1.k1." + strings.Repeat("A", 53), "dws1." + strings.Repeat("k", 65) + ".AAAA", "secret",

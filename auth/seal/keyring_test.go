@@ -12,6 +12,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/doorward/doorward/auth"
 	"github.com/doorward/doorward/auth/seal"
 )
 
@@ -118,7 +119,7 @@ func TestKeyring_RemovalIsImmediate(t *testing.T) {
 type table map[string]string
 
 func (b table) place(id string) seal.Place {
-	return seal.Place{Tenant: "acme", Subject: id, Purpose: "totp"}
+	return seal.Place{Owner: auth.Owner{Issuer: issuer, Subject: id}, Purpose: "totp"}
 }
 
 func (b table) rows() iter.Seq2[seal.Row, error] {

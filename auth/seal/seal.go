@@ -25,6 +25,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/chacha20poly1305"
+
+	"github.com/doorward/doorward/auth"
 )
 
 // MaxBytes is the longest text that is sealed or opened: 1 MiB.
@@ -82,8 +84,9 @@ type Config struct {
 // each part behind its length: sealed for one place, a value opens in no other, so that whoever can write
 // the table cannot move another user's secret into his own row.
 type Place struct {
-	Tenant  string // "" where there is only one
-	Subject string // whose it is; demanded. What belongs to nobody has a name too, such as "smtp"
+	// Owner is whose the value is; both parts are demanded, because equal subjects of two issuers are two owners. What
+	// belongs to no user has a name too: the application's own issuer and a Subject such as "smtp".
+	Owner   auth.Owner
 	Purpose string // what it is for, provider and column included, such as "oauth github refresh"; demanded
 
 	// Version is the row's own counter where an older value put back must not open: it is raised with each
@@ -246,8 +249,9 @@ func (s *Sealer) reseal(k kind, name string, at Place, sealed string) (fresh str
 }
 
 func (at Place) check() error {
-	if at.Subject == "" || at.Purpose == "" {
-		return fmt.Errorf("seal: Place: got Subject %.64q and Purpose %.64q, expected neither empty", at.Subject, at.Purpose)
+	if at.Owner.Issuer == "" || at.Owner.Subject == "" || at.Purpose == "" {
+		return fmt.Errorf("seal: Place: got Owner.Issuer %.64q, Owner.Subject %.64q and Purpose %.64q, expected none of them empty",
+			at.Owner.Issuer, at.Owner.Subject, at.Purpose)
 	}
 	return nil
 }
@@ -258,7 +262,7 @@ func (at Place) bind(k kind, name, keyID string) []byte {
 	b := make([]byte, 0, 128)
 	b = append(b, prefix...)
 	b = append(b, byte(k))
-	for _, part := range []string{keyID, at.Tenant, at.Subject, at.Purpose, name} {
+	for _, part := range []string{keyID, at.Owner.Issuer, at.Owner.Subject, at.Purpose, name} {
 		b = append(binary.AppendUvarint(b, uint64(len(part))), part...)
 	}
 	return binary.AppendUvarint(b, at.Version)

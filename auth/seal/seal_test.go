@@ -18,8 +18,11 @@ import (
 
 const issuer = "https://app.example.com"
 
+// ann is whose most of it is.
+var ann = auth.Owner{Issuer: issuer, Subject: "ann"}
+
 // totp is where most tests put what they seal.
-var totp = seal.Place{Tenant: "acme", Subject: "ann", Purpose: "totp"}
+var totp = seal.Place{Owner: ann, Purpose: "totp"}
 
 // newKey makes a key of random bytes that has this name.
 func newKey(id string) seal.Key {
@@ -141,10 +144,10 @@ func TestSeal_ATK_X05_RandomBitsRepeat(t *testing.T) {
 	seen := map[[24]byte]string{}
 	for _, at := range []seal.Place{
 		totp,
-		{Tenant: "acme", Subject: "bob", Purpose: "totp"},
-		{Tenant: "acme", Subject: "ann", Purpose: "github"},
-		{Tenant: "evil", Subject: "ann", Purpose: "totp"},
-		{Tenant: "acme", Subject: "ann", Purpose: "totp", Version: 1},
+		{Owner: auth.Owner{Issuer: issuer, Subject: "bob"}, Purpose: "totp"},
+		{Owner: ann, Purpose: "github"},
+		{Owner: auth.Owner{Issuer: "https://other.example.com", Subject: "ann"}, Purpose: "totp"},
+		{Owner: ann, Purpose: "totp", Version: 1},
 	} {
 		for _, text := range []string{"", "first", "second", strings.Repeat("long", 1000)} {
 			a, b := mustSeal(t, restored(), at, text), mustSeal(t, restored(), at, text)
@@ -166,25 +169,24 @@ func TestSeal_ATK_X05_RandomBitsRepeat(t *testing.T) {
 	}
 }
 
-// STD-V02, ATK-X05: a value opens in its own place alone, whichever part of the place differs, also when the
-// parts written one behind the other are the same bytes.
+// STD-V02, ATK-X05: a value opens in its own place alone, whichever part of the place differs, the issuer of a
+// subject included, also when the parts written one behind the other are the same bytes.
 func TestOpen_STD_V02_ATK_X05_Moved(t *testing.T) {
 	s := newSealer(t, seal.Config{Keys: newKeyring(t, newKey("k"))})
-	home := seal.Place{Tenant: "acme", Subject: "ann", Purpose: "github refresh", Version: 7}
+	home := seal.Place{Owner: ann, Purpose: "github refresh", Version: 7}
 	v := mustSeal(t, s, home, "secret")
 	opens(t, s, home, v, "secret")
 	for name, at := range map[string]seal.Place{
-		"another user":      {Tenant: "acme", Subject: "bob", Purpose: "github refresh", Version: 7},
-		"another tenant":    {Tenant: "evil", Subject: "ann", Purpose: "github refresh", Version: 7},
-		"no tenant":         {Subject: "ann", Purpose: "github refresh", Version: 7},
-		"another provider":  {Tenant: "acme", Subject: "ann", Purpose: "google refresh", Version: 7},
-		"another column":    {Tenant: "acme", Subject: "ann", Purpose: "github access", Version: 7},
-		"letter case":       {Tenant: "acme", Subject: "Ann", Purpose: "github refresh", Version: 7},
-		"a later row":       {Tenant: "acme", Subject: "ann", Purpose: "github refresh", Version: 8},
-		"an earlier row":    {Tenant: "acme", Subject: "ann", Purpose: "github refresh", Version: 6},
-		"tenant in subject": {Tenant: "", Subject: "acmeann", Purpose: "github refresh", Version: 7},
-		"subject in tenant": {Tenant: "acmea", Subject: "nn", Purpose: "github refresh", Version: 7},
-		"a length in text":  {Tenant: "acme\x03ann", Subject: "github refresh", Purpose: "\x0egithub refresh", Version: 7},
+		"another user":      {Owner: auth.Owner{Issuer: issuer, Subject: "bob"}, Purpose: "github refresh", Version: 7},
+		"another issuer":    {Owner: auth.Owner{Issuer: "https://other.example.com", Subject: "ann"}, Purpose: "github refresh", Version: 7},
+		"another provider":  {Owner: ann, Purpose: "google refresh", Version: 7},
+		"another column":    {Owner: ann, Purpose: "github access", Version: 7},
+		"letter case":       {Owner: auth.Owner{Issuer: issuer, Subject: "Ann"}, Purpose: "github refresh", Version: 7},
+		"a later row":       {Owner: ann, Purpose: "github refresh", Version: 8},
+		"an earlier row":    {Owner: ann, Purpose: "github refresh", Version: 6},
+		"issuer in subject": {Owner: auth.Owner{Issuer: "h", Subject: issuer[1:] + "ann"}, Purpose: "github refresh", Version: 7},
+		"subject in issuer": {Owner: auth.Owner{Issuer: issuer + "a", Subject: "nn"}, Purpose: "github refresh", Version: 7},
+		"a length in text":  {Owner: auth.Owner{Issuer: issuer + "\x03ann", Subject: "github refresh"}, Purpose: "\x0egithub refresh", Version: 7},
 	} {
 		t.Run(name, func(t *testing.T) { shut(t, s, at, v, seal.ErrOpen) })
 	}

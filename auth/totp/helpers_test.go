@@ -233,13 +233,13 @@ func belongs(parts ...string) (b []byte) {
 	return b
 }
 
-func (a *aead) Seal(_ context.Context, tenant, subject, purpose string, plain []byte) ([]byte, error) {
-	return a.AEAD.Seal(nil, nil, plain, belongs(tenant, subject, purpose)), a.err
+func (a *aead) Seal(_ context.Context, owner auth.Owner, purpose string, plain []byte) ([]byte, error) {
+	return a.AEAD.Seal(nil, nil, plain, belongs(owner.Issuer, owner.Subject, purpose)), a.err
 }
 
-func (a *aead) Open(_ context.Context, tenant, subject, purpose string, sealed []byte) ([]byte, error) {
+func (a *aead) Open(_ context.Context, owner auth.Owner, purpose string, sealed []byte) ([]byte, error) {
 	if a.err != nil {
 		return nil, a.err
 	}
-	return a.AEAD.Open(nil, nil, sealed, belongs(tenant, subject, purpose))
+	return a.AEAD.Open(nil, nil, sealed, belongs(owner.Issuer, owner.Subject, purpose))
 }

@@ -102,7 +102,7 @@ func (f *Factors) seal(ctx context.Context, tenant, subject string, plain []byte
 	if f.c.Sealer == nil {
 		return plain, nil
 	}
-	sealed, err := f.c.Sealer.Seal(ctx, tenant, subject, purpose, plain)
+	sealed, err := f.c.Sealer.Seal(ctx, sealedFor(tenant, subject), purpose, plain)
 	if err == nil && len(sealed) == 0 {
 		err = errors.New("the sealer returned nothing")
 	}
@@ -113,7 +113,12 @@ func (f *Factors) open(ctx context.Context, tenant, subject string, sealed []byt
 	if f.c.Sealer == nil {
 		return sealed, nil
 	}
-	return f.c.Sealer.Open(ctx, tenant, subject, purpose, sealed)
+	return f.c.Sealer.Open(ctx, sealedFor(tenant, subject), purpose, sealed)
+}
+
+// sealedFor is whose a record is, as the [Sealer] is told.
+func sealedFor(tenant, subject string) auth.Owner {
+	return auth.Owner{Issuer: "tenant " + tenant, Subject: subject}
 }
 
 // errRecord has no details: the words of package json show what they stumble over.

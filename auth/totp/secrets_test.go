@@ -175,10 +175,10 @@ func TestSTD_V04_STD_V02_Records(t *testing.T) {
 			t.Errorf("ann's record as %q's: got %v, expected store_unavailable", thief, err)
 		}
 	}
-	if _, err := k.sealer.Open(t.Context(), tenant, subject, "oauth", record); err == nil {
+	if _, err := k.sealer.Open(t.Context(), auth.Owner{Issuer: "tenant " + tenant, Subject: subject}, "oauth", record); err == nil {
 		t.Error("the record opens for another purpose")
 	}
-	if _, err := k.sealer.Open(t.Context(), tenant, subject, "totp", record); err != nil {
+	if _, err := k.sealer.Open(t.Context(), auth.Owner{Issuer: "tenant " + tenant, Subject: subject}, "totp", record); err != nil {
 		t.Errorf("the record does not open for its own purpose: %v", err)
 	}
 }

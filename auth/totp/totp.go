@@ -45,12 +45,12 @@ type Store interface {
 	Update(ctx context.Context, tenant, subject string, change func(record []byte) ([]byte, error)) error
 }
 
-// A Sealer encrypts and authenticates what goes into the store, so that a dump of it is of no use. Tenant, subject and
+// A Sealer encrypts and authenticates what goes into the store, so that a dump of it is of no use. Owner and
 // purpose are bound to what is sealed (associated data, RFC 5116 section 2.1): Open fails if they are others, so that
 // a record does not open for another user. It must be safe for concurrent use.
 type Sealer interface {
-	Seal(ctx context.Context, tenant, subject, purpose string, plaintext []byte) (sealed []byte, err error)
-	Open(ctx context.Context, tenant, subject, purpose string, sealed []byte) (plaintext []byte, err error)
+	Seal(ctx context.Context, owner auth.Owner, purpose string, plaintext []byte) (sealed []byte, err error)
+	Open(ctx context.Context, owner auth.Owner, purpose string, sealed []byte) (plaintext []byte, err error)
 }
 
 // purpose is what a Sealer is told.

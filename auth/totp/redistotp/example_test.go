@@ -48,10 +48,10 @@ func newSealer(key []byte) (totp.Sealer, error) {
 	return sealer{aead}, err
 }
 
-func (s sealer) Seal(_ context.Context, tenant, subject, purpose string, plaintext []byte) ([]byte, error) {
-	return s.aead.Seal(nil, nil, plaintext, fmt.Appendf(nil, "%q %q %q", tenant, subject, purpose)), nil
+func (s sealer) Seal(_ context.Context, owner auth.Owner, purpose string, plaintext []byte) ([]byte, error) {
+	return s.aead.Seal(nil, nil, plaintext, fmt.Appendf(nil, "%q %q %q", owner.Issuer, owner.Subject, purpose)), nil
 }
 
-func (s sealer) Open(_ context.Context, tenant, subject, purpose string, sealed []byte) ([]byte, error) {
-	return s.aead.Open(nil, nil, sealed, fmt.Appendf(nil, "%q %q %q", tenant, subject, purpose))
+func (s sealer) Open(_ context.Context, owner auth.Owner, purpose string, sealed []byte) ([]byte, error) {
+	return s.aead.Open(nil, nil, sealed, fmt.Appendf(nil, "%q %q %q", owner.Issuer, owner.Subject, purpose))
 }
