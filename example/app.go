@@ -249,7 +249,7 @@ func (a *app) createKey(r *http.Request, p *auth.Principal) (any, error) {
 	if len(in.Scopes) == 0 || !p.Can(in.Scopes...) {
 		return nil, fmt.Errorf("%w: of %q", auth.CompetencyMissing, in.Scopes)
 	}
-	secret, key, err := a.keys.Create(r.Context(), apikey.Spec{Tenant: p.Tenant, Owner: p.Subject, Name: in.Name, Scopes: in.Scopes})
+	secret, key, err := a.keys.Create(r.Context(), apikey.Spec{Subject: p.Subject, Tenant: p.Tenant, Name: in.Name, Scopes: in.Scopes})
 	if err != nil {
 		return nil, err
 	}
@@ -264,7 +264,7 @@ func (a *app) listKeys(r *http.Request, p *auth.Principal) (any, error) {
 		Expires  time.Time `json:"expires"`
 		LastUsed time.Time `json:"last_used,omitzero"`
 	}
-	keys, err := a.keys.List(r.Context(), p.Tenant, p.Subject)
+	keys, err := a.keys.List(r.Context(), p.Subject)
 	list := make([]listed, len(keys))
 	for i, k := range keys {
 		list[i] = listed{k.ID, k.Name, k.Scopes, k.Expires, k.LastUsed}
@@ -273,7 +273,7 @@ func (a *app) listKeys(r *http.Request, p *auth.Principal) (any, error) {
 }
 
 func (a *app) revokeKey(r *http.Request, p *auth.Principal) (any, error) {
-	return nil, a.keys.Revoke(r.Context(), p.Tenant, p.Subject, r.PathValue("id"))
+	return nil, a.keys.Revoke(r.Context(), p.Subject, r.PathValue("id"))
 }
 
 // An invitation is what its link says, so that nobody who has it can choose another role.

@@ -30,7 +30,7 @@ func Example() {
 	guard := middleware.RequireAuth(auth.Header("X-API-Key", keys))
 	mux.Handle("GET /reports", middleware.Chain(guard, middleware.RequireCompetency("reports:read"))(reports))
 
-	secret, key, err := keys.Create(ctx, apikey.Spec{Owner: "ann", Name: "nightly build", Scopes: []string{"reports:read"}})
+	secret, key, err := keys.Create(ctx, apikey.Spec{Subject: "ann", Name: "nightly build", Scopes: []string{"reports:read"}})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -43,13 +43,13 @@ func Example() {
 		fmt.Println(w.Code)
 	}
 	call(secret)
-	next, _, err := keys.Rotate(ctx, "", "ann", key.ID, 24*time.Hour) // both work for a day
+	next, _, err := keys.Rotate(ctx, "ann", key.ID, 24*time.Hour) // both work for a day
 	if err != nil {
 		log.Fatal(err)
 	}
 	call(secret)
 	call(next)
-	if err := keys.Revoke(ctx, "", "ann", key.ID); err != nil {
+	if err := keys.Revoke(ctx, "ann", key.ID); err != nil {
 		log.Fatal(err)
 	}
 	call(next)
