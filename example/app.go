@@ -280,7 +280,7 @@ func (a *app) revokeKey(r *http.Request, p *auth.Principal) (any, error) {
 type invitation struct{ Role string }
 
 // free is what an invitation hangs on: it is dead when there is a user of the name.
-func (a *app) free(_ context.Context, _, name string, _ invitation) ([]string, error) {
+func (a *app) free(_ context.Context, name string, _ invitation) ([]string, error) {
 	if _, taken := a.users.read(name); taken {
 		return nil, fmt.Errorf("%w: there is a user of this name", auth.NotFound)
 	}
@@ -299,7 +299,7 @@ func (a *app) invite(r *http.Request, p *auth.Principal) (any, error) {
 	if _, known := may[in.Role]; !known || in.Account == "" {
 		return nil, fmt.Errorf("%w: an invitation needs an account and a role", auth.ValidationFailed)
 	}
-	link, err := a.invites.Issue(r.Context(), p.Tenant, in.Account, invitation{in.Role})
+	link, err := a.invites.Issue(r.Context(), in.Account, invitation{in.Role}, 0)
 	if err != nil {
 		return nil, err
 	}

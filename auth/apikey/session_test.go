@@ -98,7 +98,7 @@ func TestATK_J28_NeverASession(t *testing.T) {
 	// ATK-S12: a pending login makes no keys, and neither does a key, behind the guard of a route that makes them.
 	made := 0
 	route := middleware.RequireAuth(auth.Bearer(tok))(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { made++ }))
-	pending, err := tokens.NewKind[struct{}](tokens.PendingLogin, 5*60e9).Issue(tok, "acme", "ann", struct{}{})
+	pending, err := tokens.NewKind[struct{}](tokens.PendingLogin, 5*60e9).Issue(tok, "ann", struct{}{}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
