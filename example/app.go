@@ -228,7 +228,7 @@ func (a *app) remove(r *http.Request, p *auth.Principal) (any, error) {
 func (a *app) mayStill(ctx context.Context, p *auth.Principal) error {
 	owner, err := a.users.Load(ctx, p.Tenant, p.Subject)
 	if auth.CodeOf(err) == auth.LoginFailed {
-		return fmt.Errorf("%w: the key's owner is gone", auth.TokenInvalid)
+		return fmt.Errorf("%w: the key's owner is gone", auth.APIKeyInvalid)
 	}
 	if err != nil {
 		return err

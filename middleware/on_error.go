@@ -51,5 +51,5 @@ func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 			slog.String("code", string(code)),
 			slog.String("err", auth.Printable(err.Error(), 4096)))
 	}
-	auth.WriteProblem(w, err)
+	auth.WriteProblem(w, challenged(r, err))
 }

@@ -261,7 +261,7 @@ func (t *attempt) explain(err error) error {
 		return err
 	}
 	if code := auth.CodeOf(err); code == auth.CredentialsMissing || code == t.was {
-		return t.err
+		return auth.SessionCookie.Refuse(t.err)
 	}
 	return err
 }

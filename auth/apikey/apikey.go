@@ -10,6 +10,8 @@
 // A key opens no session: its principal has none, and session.Start refuses it. It never proved a person either,
 // so it passes no middleware.RequireRecentAuth.
 //
+// [Static] is for a program whose one key stands in the configuration: it needs no store.
+//
 // It does not own the owners (an application's table), who may make a key with which scopes (its handlers), or
 // HTTP. Keys that were verified are not remembered, so that an ending holds from the next request on: each request
 // costs a look into the store.
@@ -56,8 +58,8 @@ type Config struct {
 	Life time.Duration // of a key for which nothing else is asked: 90 days when 0, at most 366 days
 	Max  int           // keys of one owner, at most 1,000: 50 when 0
 
-	// Validate is asked at every verification, after the key was proven. It may refuse (wrap a code of package auth),
-	// for example because the owner is gone or disabled. It may set Competencies to what the owner may do now, in the
+	// Validate is asked at every verification, after the key was proven. It may refuse, for example with
+	// auth.APIKeyInvalid because the owner is gone or disabled. It may set Competencies to what the owner may do now, in the
 	// organisation p.Tenant where the key is limited to one: the principal gets those that are also scopes of the
 	// key. It may set Claims. It must change nothing else: that is 500, because a key's own limits only cut. An error
 	// without a code is a fault of ours (500). Nil: a key works until it expires or is revoked, whatever becomes of

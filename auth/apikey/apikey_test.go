@@ -104,20 +104,20 @@ func TestATK_J28(t *testing.T) {
 		"1 MiB": text + strings.Repeat("A", 1<<20), "a JWT": "eyJhbGciOiJIUzI1NiJ9.e30.AAAA", "hyphens": strings.ReplaceAll(text, "_", "-"),
 		"a digit more": apikey.Compose("dwk", key.ID, parts[2]+"0"), "fullwidth digits": apikey.Compose("dwk", key.ID, strings.Repeat("０", 14)+"0"),
 	} {
-		w.refused(name, text, auth.TokenInvalid)
+		w.refused(name, text, auth.APIKeyInvalid)
 	}
 	if n := w.store.gets.Load() - gets; n > 0 {
 		t.Errorf("the store was asked %d times about garbage", n)
 	}
 	w.wantTold()
 
-	w.refused("right id, other secret", apikey.Compose("dwk", key.ID, others[2]), auth.TokenInvalid)
-	w.refused("other id, right secret", apikey.Compose("dwk", strings.Split(other, "_")[1], parts[2]), auth.TokenInvalid)
-	w.refused("unknown id", apikey.Compose("dwk", strings.Repeat("A", 17), parts[2]), auth.TokenInvalid)
-	w.refused("revoked", revoked, auth.TokenInvalid)
+	w.refused("right id, other secret", apikey.Compose("dwk", key.ID, others[2]), auth.APIKeyInvalid)
+	w.refused("other id, right secret", apikey.Compose("dwk", strings.Split(other, "_")[1], parts[2]), auth.APIKeyInvalid)
+	w.refused("unknown id", apikey.Compose("dwk", strings.Repeat("A", 17), parts[2]), auth.APIKeyInvalid)
+	w.refused("revoked", revoked, auth.APIKeyInvalid)
 	w.at = w.at.Add(time.Hour)
-	w.refused("expired", brief, auth.TokenExpired)
-	w.wantTold("key token_invalid", "key token_invalid", "key token_invalid", "key token_invalid", "key token_expired")
+	w.refused("expired", brief, auth.APIKeyExpired)
+	w.wantTold("key api_key_invalid", "key api_key_invalid", "key api_key_invalid", "key api_key_invalid", "key api_key_expired")
 	w.verified(text)
 
 	// Another's: nothing of it can be seen, changed or ended from there.
@@ -167,7 +167,7 @@ func TestATK_J28_ConstantWork(t *testing.T) {
 		w.refused(text, text, code)
 		return [2]int64{int64(*compares), w.store.gets.Load() - before}
 	}
-	wrong := work(apikey.Compose("dwk", key.ID, strings.Repeat("A", 43)), auth.TokenInvalid)
+	wrong := work(apikey.Compose("dwk", key.ID, strings.Repeat("A", 43)), auth.APIKeyInvalid)
 	if wrong[0] < 1 || wrong[1] != 1 {
 		t.Fatalf("a wrong secret: %v comparisons and gets", wrong)
 	}
@@ -175,7 +175,7 @@ func TestATK_J28_ConstantWork(t *testing.T) {
 		"unknown id":                             apikey.Compose("dwk", strings.Repeat("A", 17), secret),
 		"wrong secret of a key with former ones": apikey.Compose("dwk", rotated.ID, strings.Repeat("A", 43)),
 	} {
-		if got := work(text, auth.TokenInvalid); got != wrong {
+		if got := work(text, auth.APIKeyInvalid); got != wrong {
 			t.Errorf("%s: %v comparisons and gets, a wrong secret %v", name, got, wrong)
 		}
 	}
@@ -243,7 +243,7 @@ func TestRotate(t *testing.T) {
 		t.Errorf("the former one expires %s", p.Expires)
 	}
 	w.at = w.at.Add(time.Millisecond)
-	w.refused("after the overlap", first, auth.TokenExpired)
+	w.refused("after the overlap", first, auth.APIKeyExpired)
 	w.verified(second)
 
 	// A rotation whose answer was lost is repeated: what is in use goes on for its time.
@@ -257,7 +257,7 @@ func TestRotate(t *testing.T) {
 	last := w.rotate(key.ID, 0)
 	w.wantTold("key_rotate ok")
 	for _, text := range []string{first, second, third} {
-		w.refused("after a leak", text, auth.TokenInvalid)
+		w.refused("after a leak", text, auth.APIKeyInvalid)
 	}
 	w.verified(last)
 
@@ -265,7 +265,7 @@ func TestRotate(t *testing.T) {
 	brief, k := w.create(func(s *apikey.Spec) { s.Life = time.Hour })
 	w.rotate(k.ID, 30*day)
 	w.at = w.at.Add(time.Hour)
-	w.refused("rotated with a long overlap", brief, auth.TokenExpired)
+	w.refused("rotated with a long overlap", brief, auth.APIKeyExpired)
 
 	// Four secrets work at once, no more.
 	_, k = w.create()
@@ -333,7 +333,7 @@ func TestRevokeAll(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, text := range dead {
-		w.refused("revoked", text, auth.TokenInvalid)
+		w.refused("revoked", text, auth.APIKeyInvalid)
 	}
 	w.verified(alive)
 	if err := w.RevokeAll(ctx, "ann"); err != nil {
@@ -377,7 +377,7 @@ func TestLastUsed(t *testing.T) {
 	if !used().Equal(w.at) {
 		t.Errorf("the use of a client that hung up is not noted: %s", used())
 	}
-	w.refused("a wrong secret is no use", apikey.Compose("dwk", strings.Split(text, "_")[1], strings.Repeat("A", 43)), auth.TokenInvalid)
+	w.refused("a wrong secret is no use", apikey.Compose("dwk", strings.Split(text, "_")[1], strings.Repeat("A", 43)), auth.APIKeyInvalid)
 }
 
 // The owner may have lost what the key was given (ATK-S09), or be gone.
@@ -394,7 +394,7 @@ func TestValidate(t *testing.T) {
 		t.Errorf("got %q", p.Competencies)
 	}
 	fail = fmt.Errorf("%w: ann is disabled", auth.TokenRevoked)
-	w.refused("disabled", text, auth.TokenRevoked)
+	w.refused("disabled", text, auth.APIKeyInvalid) // P-12: no session has ended
 	fail = errors.New("sql: connection refused")
 	w.refused("a fault", text, auth.Internal)
 	if n := w.store.touches.Load(); n != 1 {
@@ -436,7 +436,7 @@ func TestOr_PrefixesOfOneStem(t *testing.T) {
 		}
 	}
 	for _, text := range []string{"", "acme", "acme_", one[1:], one + "x"} {
-		if _, err := acme.Or(nil).Verify(t.Context(), text); auth.CodeOf(err) != auth.TokenInvalid {
+		if _, err := acme.Or(nil).Verify(t.Context(), text); auth.CodeOf(err) != auth.APIKeyInvalid {
 			t.Errorf("%q: %v", text, err)
 		}
 	}

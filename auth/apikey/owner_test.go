@@ -24,7 +24,7 @@ func TestKeys_ATK_S11_ATK_J28_TwoIssuersInOneStore(t *testing.T) {
 
 	compares, undo := apikey.CountCompares()
 	gets := w.store.gets.Load()
-	other.refused("another issuer's key", text, auth.TokenInvalid)
+	other.refused("another issuer's key", text, auth.APIKeyInvalid)
 	if *compares < 4 || w.store.gets.Load() != gets+1 {
 		t.Errorf("it costs %d comparisons and %d gets, expected what an unknown id costs", *compares, w.store.gets.Load()-gets)
 	}
@@ -87,7 +87,7 @@ func TestKeys_U_24_U_25_LimitedToOneOrganisation(t *testing.T) {
 		t.Fatal(err)
 	}
 	for tenant, text := range texts {
-		w.refused("revoked, "+tenant, text, auth.TokenInvalid)
+		w.refused("revoked, "+tenant, text, auth.APIKeyInvalid)
 	}
 }
 

@@ -158,8 +158,8 @@ func TestOverHTTP(t *testing.T) {
 		{"a key has no roles", "/admin", "X-API-Key", text, 403, "role_missing"},
 		{"nothing", "/reports", "X-Other", text, 401, "credentials_missing"},
 		{"Basic", "/reports", "Authorization", "Basic " + text, 401, "credentials_missing"},
-		{"wrong", "/reports", "X-API-Key", text[1:], 401, "token_invalid"},
-		{"an access token in X-API-Key", "/reports", "X-API-Key", "access", 401, "token_invalid"},
+		{"wrong", "/reports", "X-API-Key", text[1:], 401, "api_key_invalid"},
+		{"an access token in X-API-Key", "/reports", "X-API-Key", "access", 401, "api_key_invalid"},
 		{"in the query", "/reports?access_token=" + text, "X-Other", "", 400, "request_malformed"},
 	} {
 		r := httptest.NewRequest("GET", c.path, nil)
@@ -177,7 +177,7 @@ func TestOverHTTP(t *testing.T) {
 	if mux.ServeHTTP(rec, r); rec.Code != 400 {
 		t.Errorf("two credentials: got %d", rec.Code)
 	}
-	if _, err := w.Or(nil).Verify(ctx, "access"); auth.CodeOf(err) != auth.TokenInvalid {
+	if _, err := w.Or(nil).Verify(ctx, "access"); auth.CodeOf(err) != auth.APIKeyInvalid {
 		t.Errorf("nothing else: got %v", err)
 	}
 }

@@ -16,9 +16,9 @@ import (
 
 // Refusals without a detail are made once: garbage is to cost us nothing. Unknown and wrong are one.
 var (
-	errForm  = fmt.Errorf("%w: no API key of ours", auth.TokenInvalid)
-	errWrong = fmt.Errorf("%w: no such API key", auth.TokenInvalid)
-	errOver  = fmt.Errorf("%w: the API key, or this secret of it, has expired", auth.TokenExpired)
+	errForm  = fmt.Errorf("%w: no API key of ours", auth.APIKeyInvalid)
+	errWrong = fmt.Errorf("%w: no such API key", auth.APIKeyInvalid)
+	errOver  = fmt.Errorf("%w: the API key, or this secret of it, has expired", auth.APIKeyExpired)
 )
 
 // decoy stands in for a key that is not there. Nobody has the text of its hash, this process included.
@@ -33,10 +33,10 @@ var compare = subtle.ConstantTimeCompare
 
 // Verify proves a key and returns who it speaks for: an auth.Verifier. It refuses with
 //
-//	auth.TokenInvalid      no key of ours, found without I/O; an unknown id or a wrong secret, which cost the same
-//	auth.TokenExpired      its time, or that of a secret that was rotated, is over: only who has the secret learns it
+//	auth.APIKeyInvalid     no key of ours, found without I/O; an unknown id or a wrong secret, which cost the same
+//	auth.APIKeyExpired     its time, or that of a secret that was rotated, is over: only who has the secret learns it
 //	auth.StoreUnavailable  the store cannot answer
-//	what Config.Validate says
+//	what Config.Validate says; a code of tokens (token_expired, token_invalid, token_revoked) becomes auth.APIKeyInvalid
 //
 // The principal has the key's owner as Issuer and Subject, the organisation that the key is limited to as Tenant, its
 // id as TokenID and its scopes as Competencies. A scope
@@ -97,6 +97,10 @@ func (k *Keys) validate(ctx context.Context, p *auth.Principal, scopes []string)
 	}
 	proven := *p // its Competencies are p's own slice, and count for nothing below
 	if err := k.c.Validate(ctx, p); err != nil {
+		switch auth.CodeOf(err) {
+		case auth.TokenExpired, auth.TokenInvalid, auth.TokenRevoked: // there is nothing to refresh, and no session has ended
+			return fmt.Errorf("%w: %w", auth.APIKeyInvalid, err)
+		}
 		return err
 	}
 	p.Competencies = slices.DeleteFunc(slices.Clone(p.Competencies), func(c string) bool { return !slices.Contains(scopes, c) })

@@ -125,7 +125,7 @@ func TestTwoIssuersUnderOnePrefix_ATK_S11_U_24(t *testing.T) {
 	if _, _, err := k.Create(t.Context(), apikey.Spec{Subject: "ann", Tenant: "club", Name: "x"}); err != nil {
 		t.Fatal(err)
 	}
-	if p, err := other.Verify(t.Context(), text); auth.CodeOf(err) != auth.TokenInvalid {
+	if p, err := other.Verify(t.Context(), text); auth.CodeOf(err) != auth.APIKeyInvalid {
 		t.Errorf("at the other issuer: got %+v, %v", p, err)
 	}
 	if err := other.RevokeAll(t.Context(), "ann"); err != nil {
@@ -178,9 +178,9 @@ func TestRoundTrips_ATK_J28(t *testing.T) {
 		want []string
 	}{
 		{"used again within the minute", verify(text, ""), []string{"EVALSHA"}},
-		{"unknown id", verify(other, auth.TokenInvalid), []string{"EVALSHA"}},
-		{"wrong secret", verify(mixed, auth.TokenInvalid), []string{"EVALSHA"}},
-		{"wrong checksum", verify(text[:len(text)-1]+"!", auth.TokenInvalid), nil},
+		{"unknown id", verify(other, auth.APIKeyInvalid), []string{"EVALSHA"}},
+		{"wrong secret", verify(mixed, auth.APIKeyInvalid), []string{"EVALSHA"}},
+		{"wrong checksum", verify(text[:len(text)-1]+"!", auth.APIKeyInvalid), nil},
 		{"list", func() { _, _ = k.List(t.Context(), "ann") }, []string{"EVALSHA", "EVALSHA"}},
 		{"list of none", func() { _, _ = k.List(t.Context(), "bob") }, []string{"EVALSHA"}},
 		{"ATK-D05 NOSCRIPT", func() { server.Do("SCRIPT", "FLUSH"); verify(text, "")() }, []string{"EVALSHA", "EVAL"}},
@@ -320,8 +320,8 @@ func TestOverMaxmemory_ATK_D05(t *testing.T) {
 		t.Errorf("revoke: %v", err)
 	}
 	for _, text := range []string{text, next.Reveal()} {
-		if _, err := k.Verify(t.Context(), text); auth.CodeOf(err) != auth.TokenInvalid {
-			t.Errorf("verify: got %v, expected token_invalid", err)
+		if _, err := k.Verify(t.Context(), text); auth.CodeOf(err) != auth.APIKeyInvalid {
+			t.Errorf("verify: got %v, expected api_key_invalid", err)
 		}
 	}
 }
@@ -381,8 +381,8 @@ func TestForgets_ATK_D03(t *testing.T) {
 	k := keys(t, open(t, server.Client()))
 	text, _ := create(t, k)
 	server.Do("FLUSHALL")
-	if _, err := k.Verify(t.Context(), text); auth.CodeOf(err) != auth.TokenInvalid {
-		t.Errorf("got %v, expected token_invalid", err)
+	if _, err := k.Verify(t.Context(), text); auth.CodeOf(err) != auth.APIKeyInvalid {
+		t.Errorf("got %v, expected api_key_invalid", err)
 	}
 }
 
@@ -442,7 +442,7 @@ func TestLostAnswers_STD_V05_Delete(t *testing.T) {
 	ended := make(chan error)
 	go func() { ended <- keys(t, store).Revoke(t.Context(), "ann", key.ID) }()
 	redistest.Eventually(t, func() error {
-		if _, err := beside.Verify(t.Context(), text); auth.CodeOf(err) != auth.TokenInvalid {
+		if _, err := beside.Verify(t.Context(), text); auth.CodeOf(err) != auth.APIKeyInvalid {
 			return fmt.Errorf("it still works: %v", err)
 		}
 		return nil
@@ -463,7 +463,7 @@ func TestLostAnswers_STD_V05_Delete(t *testing.T) {
 	if ok, err := store.Swap(t.Context(), record, record.Proofs[0].Hash); ok || err != nil {
 		t.Errorf("swap: %t, %v", ok, err)
 	}
-	if _, err := beside.Verify(t.Context(), text); auth.CodeOf(err) != auth.TokenInvalid {
+	if _, err := beside.Verify(t.Context(), text); auth.CodeOf(err) != auth.APIKeyInvalid {
 		t.Errorf("got %v", err)
 	}
 	if ms := server.Do("PTTL", "{dw}:k:"+key.ID).(int64); ms < 1 || ms > 60_000 {
@@ -490,7 +490,7 @@ func TestRevokeAll_STD_V05(t *testing.T) {
 	if err := k.RevokeAll(t.Context(), "ann"); auth.CodeOf(err) != auth.StoreUnavailable {
 		t.Errorf("got %v, expected to be told of the broken one", err)
 	}
-	if _, err := k.Verify(t.Context(), text); auth.CodeOf(err) != auth.TokenInvalid {
+	if _, err := k.Verify(t.Context(), text); auth.CodeOf(err) != auth.APIKeyInvalid {
 		t.Errorf("a good one still works: %v", err)
 	}
 }
