@@ -94,10 +94,10 @@ func (a header) authenticate(r *http.Request) (*Principal, error) {
 	return p, err
 }
 
-// Cookie reads the credential by read, such as the method value jar.Access of a cookies.Jar. An empty
-// text, or an error with the code [CredentialsMissing], means that there is none. Refusals speak of a [SessionCookie] and
-// challenge for Cookie. The principal is
-// Ambient: the browser sends cookies with every request, also with one that another site has caused.
+// Cookie reads the credential by read, such as the method value jar.Access of a cookies.Jar. An empty text, or an
+// error with the code [CredentialsMissing], means that there is none. Refusals speak of a [SessionCookie] and
+// challenge for Cookie. The principal is Ambient: the browser sends cookies with every request, also with one that
+// another site has caused.
 func Cookie(read func(*http.Request) (string, error), v Verifier) Authenticator {
 	return cookie{read, v}
 }

@@ -23,12 +23,12 @@ func (c Credential) Refuse(err error, challenges ...string) error {
 	return &refusal{err, c, challenges}
 }
 
-// A Challenger is an [Authenticator] that says what a refusal challenges for, in the form of [Credential.Refuse]. Those of
-// this package are Challengers. A guard without any Challenger challenges for Bearer.
+// A Challenger is an [Authenticator] that says what a refusal challenges for, in the form of [Credential.Refuse].
+// Those of this package are Challengers. A guard without any Challenger challenges for Bearer.
 type Challenger interface{ Challenge() string }
 
-// Challenge returns the challenge of the authenticator that has proven p, "" for one that is not of this package. Guards
-// behind it refuse with it, so that a program with an API key is not asked for a token.
+// Challenge returns the challenge of the authenticator that has proven p, "" for one that is not of this package.
+// Guards behind it refuse with it, so that a program with an API key is not asked for a token.
 func (p *Principal) Challenge() string { return p.challenge }
 
 const (
@@ -36,8 +36,8 @@ const (
 	cookieChallenge = `Cookie realm="api"` // draft-broyer-http-cookie-auth: no scheme for cookies is registered
 )
 
-// headerChallenge names the header, in the parameters that others use (AspNetCore.Authentication.ApiKey): no scheme for API keys is
-// registered.
+// headerChallenge names the header, in the parameters that others use (AspNetCore.Authentication.ApiKey): no scheme
+// for API keys is registered.
 func headerChallenge(name string) string {
 	return `ApiKey realm="api"` + authParams(map[string]string{"in": "header", "key_name": name})
 }

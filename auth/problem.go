@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// WriteProblem answers err as application/problem+json (RFC 9457). The body holds the code and its
-// fixed text, never err's own words, which may name internals. A refusal of credentials carries
-// WWW-Authenticate (RFC 9110 section 11.6.1, RFC 6750 section 3): one line for each challenge of [Credential.Refuse]. No cache keeps the answer and no
+// WriteProblem answers err as application/problem+json (RFC 9457). The body holds the code and its fixed text, never
+// err's own words, which may name internals. A refusal of credentials carries WWW-Authenticate (RFC 9110 section
+// 11.6.1, RFC 6750 section 3): one line for each challenge of [Credential.Refuse]. No cache keeps the answer and no
 // frame shows it.
 //
 // An error in err's chain may add to the answer by one of these methods:

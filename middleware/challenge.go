@@ -6,8 +6,8 @@ import (
 	"github.com/doorward/doorward/auth"
 )
 
-// challenge has a refusal of a guard say what could have been shown: all of it, in the order in which it is asked for. One
-// that an authenticator gave knows better what was.
+// challenge has a refusal of a guard say what could have been shown: all of it, in the order in which it is asked for.
+// One that an authenticator gave knows better what was.
 func (asked proofs) challenge(err error) error {
 	var all []string
 	for _, a := range asked {

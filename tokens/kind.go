@@ -40,9 +40,9 @@ func NewKind[T any](typ string, life time.Duration) Kind[T] {
 	return k
 }
 
-// Issue makes a token of this kind for a subject of t's issuer, signed by t's key, for t's audience. It lives for life,
-// a second to the longest life of the kind, in whole seconds; 0 is the longest. Whatever else the token is about, such as the
-// organisation of an invitation, is in the payload.
+// Issue makes a token of this kind for a subject of t's issuer, signed by t's key, for t's audience. It lives for
+// life, a second to the longest life of the kind, in whole seconds; 0 is the longest. Whatever else the token is
+// about, such as the organisation of an invitation, is in the payload.
 func (k Kind[T]) Issue(t *Tokens, subject string, payload T, life time.Duration) (string, error) {
 	if err := k.check(t); err != nil {
 		return "", err

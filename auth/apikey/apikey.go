@@ -1,8 +1,9 @@
 // Package apikey makes, verifies, rotates and ends API keys: long-lived credentials with which a program
 // speaks for its owner.
 //
-// A key is shown once, when it is made. The [Store] holds its hash; what a key may do is in its scopes, and whom
-// it speaks for in its owner, and the organisation that it is limited to in its tenant. [Keys.Verify] makes it an auth.Verifier:
+// A key is shown once, when it is made. The [Store] holds its hash; what a key may do is in its scopes, and whom it
+// speaks for in its owner, and the organisation that it is limited to in its tenant. [Keys.Verify] makes it an
+// auth.Verifier:
 //
 //	auth.Header("X-API-Key", keys)
 //	auth.Bearer(keys.Or(tok)) // Authorization: Bearer, for API keys and access tokens alike
@@ -59,11 +60,11 @@ type Config struct {
 	Max  int           // keys of one owner, at most 1,000: 50 when 0
 
 	// Validate is asked at every verification, after the key was proven. It may refuse, for example with
-	// auth.APIKeyInvalid because the owner is gone or disabled. It may set Competencies to what the owner may do now, in the
-	// organisation p.Tenant where the key is limited to one: the principal gets those that are also scopes of the
-	// key. It may set Claims. It must change nothing else: that is 500, because a key's own limits only cut. An error
-	// without a code is a fault of ours (500). Nil: a key works until it expires or is revoked, whatever becomes of
-	// its owner; see [Keys.RevokeAll].
+	// auth.APIKeyInvalid because the owner is gone or disabled. It may set Competencies to what the owner may do now,
+	// in the organisation p.Tenant where the key is limited to one: the principal gets those that are also scopes of
+	// the key. It may set Claims. It must change nothing else: that is 500, because a key's own limits only cut. An
+	// error without a code is a fault of ours (500). Nil: a key works until it expires or is revoked, whatever becomes
+	// of its owner; see [Keys.RevokeAll].
 	Validate func(context.Context, *auth.Principal) error
 
 	// Observe is told of "key_create", "key_rotate", "key_revoke", and of a "key" that was shown and refused.
@@ -201,9 +202,10 @@ func (k *Keys) Revoke(ctx context.Context, subject, id string) error {
 	return err
 }
 
-// RevokeAll ends every key that the subject has, in all organisations: call it when the owner is disabled or gone, after
-// that is written. A key whose making was allowed before, and that reaches the store after this, is not among them: what ends that one is
-// [Config].Validate, which is asked whenever a key is used. After an error some may be left; call it again.
+// RevokeAll ends every key that the subject has, in all organisations: call it when the owner is disabled or gone,
+// after that is written. A key whose making was allowed before, and that reaches the store after this, is not among
+// them: what ends that one is [Config].Validate, which is asked whenever a key is used. After an error some may be
+// left; call it again.
 func (k *Keys) RevokeAll(ctx context.Context, subject string) error {
 	list, err := k.c.Store.List(ctx, k.owner(subject))
 	err = storeError(err)

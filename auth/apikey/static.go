@@ -19,8 +19,8 @@ const (
 
 // StaticConfig is what [NewStatic] needs. All but Tenant and Scopes is demanded.
 type StaticConfig struct {
-	// Keys are one key, or two while clients change from the one to the other. Their order matters to logs alone. A key is a
-	// text of any form, 32 to 512 visible ASCII characters, from a generator: `openssl rand -hex 32`.
+	// Keys are one key, or two while clients change from the one to the other. Their order matters to logs alone. A
+	// key is a text of any form, 32 to 512 visible ASCII characters, from a generator: `openssl rand -hex 32`.
 	Keys []auth.Secret
 
 	Issuer  string   // of the principal: that of the access tokens
@@ -29,8 +29,8 @@ type StaticConfig struct {
 	Scopes  []string // the principal's competencies: at most 32, as in Spec
 }
 
-// Static verifies one API key that stands in the configuration: an auth.Verifier without a store. It keeps hashes of the
-// keys alone, does not change, and is safe for concurrent use.
+// Static verifies one API key that stands in the configuration: an auth.Verifier without a store. It keeps hashes of
+// the keys alone, does not change, and is safe for concurrent use.
 //
 // It has no expiry, no list and no end but the next start with another configuration. Where a key must end at once, or
 // belongs to a user, use [Keys].
@@ -39,7 +39,8 @@ type Static struct {
 	p      auth.Principal
 }
 
-// NewStatic checks c and returns its verifier. A short key, or one that repeats itself, is an error that does not quote it.
+// NewStatic checks c and returns its verifier. A short key, or one that repeats itself, is an error that does not
+// quote it.
 func NewStatic(c StaticConfig) (*Static, error) {
 	switch {
 	case len(c.Keys) < 1 || len(c.Keys) > 2:
@@ -100,8 +101,8 @@ func checkStatic(text string) error {
 // auth.APIKeyInvalid.
 //
 // The principal is a service (auth.Principal.Service, and its Subject as ClientID): no person is asking, and
-// middleware.RequireService takes it. It has the scopes as Competencies and no Roles, "static-1" or "static-2" as TokenID, the
-// number of the key, so that it opens no session, and no Expires.
+// middleware.RequireService takes it. It has the scopes as Competencies and no Roles, "static-1" or "static-2" as
+// TokenID, the number of the key, so that it opens no session, and no Expires.
 func (s *Static) Verify(_ context.Context, credential string) (*auth.Principal, error) {
 	if len(credential) > maxStatic {
 		return nil, errWrong

@@ -65,7 +65,8 @@ type Store interface {
 	// Delete removes the owner's key of this id, and says whether there was one. Another owner's is left alone.
 	Delete(ctx context.Context, owner auth.Owner, id string) (bool, error)
 
-	// List returns the owner's keys of all organisations, in any order; none is no error. Beside an error it returns those that it could read.
+	// List returns the owner's keys of all organisations, in any order; none is no error. Beside an error it returns
+	// those that it could read.
 	List(ctx context.Context, owner auth.Owner) ([]Key, error)
 }
 

@@ -112,8 +112,8 @@ func (k *Keys) validate(ctx context.Context, p *auth.Principal, scopes []string)
 	return nil
 }
 
-// Or returns a verifier for a header that carries API keys or what other verifies, such as the access tokens of
-// a *tokens.Tokens. A text of the length of a key that begins with the prefix is one and nothing else; no JWT begins so.
+// Or returns a verifier for a header that carries API keys or what other verifies, such as the access tokens of a
+// *tokens.Tokens. A text of the length of a key that begins with the prefix is one and nothing else; no JWT begins so.
 func (k *Keys) Or(other auth.Verifier) auth.Verifier { return either{k, other} }
 
 type either struct {

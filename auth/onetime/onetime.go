@@ -54,9 +54,9 @@ type Config[T any] struct {
 	// as "unsubscribe+jwt". Two Kinds of one type are one purpose.
 	Type string
 
-	// Life is that of a token for which [Kind.Issue] is asked for no other: a second to 366 days. By default 7 days for
-	// an invitation, 24 hours for an address, 30 minutes for a reset, 15 minutes for a login; a type of one's own has no
-	// default.
+	// Life is that of a token for which [Kind.Issue] is asked for no other: a second to 366 days. By default 7 days
+	// for an invitation, 24 hours for an address, 30 minutes for a reset, 15 minutes for a login; a type of one's own
+	// has no default.
 	Life time.Duration
 
 	// MaxLife is the longest life that Issue may be asked for: Life to 366 days, Life when 0. A token that lives
@@ -73,10 +73,10 @@ type Config[T any] struct {
 	// auth.LoginFailed; any other error is an outage.
 	State func(ctx context.Context, subject string, payload T) ([]string, error)
 
-	// Who may refuse a redemption because of who is logged in: p is the principal of the request (auth.FromContext), nil for
-	// nobody. By default it must be the token's owner if there is one, the same subject of the same issuer, as is right for accounts. A kind whose
-	// subject is no account, such as an invitation, compares what its payload says. An error without a code is
-	// a fault (500).
+	// Who may refuse a redemption because of who is logged in: p is the principal of the request (auth.FromContext),
+	// nil for nobody. By default it must be the token's owner if there is one, the same subject of the same issuer, as
+	// is right for accounts. A kind whose subject is no account, such as an invitation, compares what its payload
+	// says. An error without a code is a fault (500).
 	Who func(ctx context.Context, p *auth.Principal, t Token[T]) error
 
 	// Observe is told of "link_issue", "link_void" and "link_redeem", refusals of authentic tokens included. It
@@ -231,7 +231,8 @@ func (k *Kind[T]) Check(ctx context.Context, raw string) (Token[T], error) {
 // auth.TokenInvalid; after its time auth.TokenExpired. While the store or the state cannot be read it is
 // auth.StoreUnavailable, and the token may be used up: offer a new link.
 //
-// Everything that counts is in the token. Take organisation, role and address from it, never from the request beside it.
+// Everything that counts is in the token. Take organisation, role and address from it, never from the request beside
+// it.
 func (k *Kind[T]) Redeem(ctx context.Context, raw string) (Token[T], error) {
 	t, err := k.verify(ctx, raw)
 	if err == nil {

@@ -6,9 +6,9 @@ import (
 	"github.com/doorward/doorward/auth"
 )
 
-// Bytes is a Sealer in the form that other packages ask for, such as totp.Config.Sealer: bytes, and the owner and purpose of a
-// [Place]. Values are those of [Sealer.Seal]. It cannot say that one is stale: those who use it seal anew whenever they
-// write, and have a way of their own to the rest, such as totp.Factors.Reseal.
+// Bytes is a Sealer in the form that other packages ask for, such as totp.Config.Sealer: bytes, and the owner and
+// purpose of a [Place]. Values are those of [Sealer.Seal]. It cannot say that one is stale: those who use it seal anew
+// whenever they write, and have a way of their own to the rest, such as totp.Factors.Reseal.
 type Bytes struct{ s *Sealer }
 
 // Bytes returns s in that form.
