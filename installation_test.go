@@ -65,7 +65,7 @@ func (s site) sessions() *session.Sessions {
 func (s site) links() *onetime.Kind[string] {
 	k, err := onetime.New(onetime.Config[string]{
 		Tokens: s.tokens(), Store: onetime.NewMemory(), Type: tokens.ResetPassword, URL: s.name + "/reset",
-		State: func(context.Context, string, string, string) ([]string, error) { return []string{"hash"}, nil },
+		State: func(context.Context, string, string) ([]string, error) { return []string{"hash"}, nil },
 	})
 	s.ok(err)
 	return k
@@ -73,7 +73,7 @@ func (s site) links() *onetime.Kind[string] {
 
 // state is the MAC of what a link hangs on: the same text under the same key.
 func (s site) state() string {
-	l, err := s.links().Issue(s.t.Context(), "", "ann", "x")
+	l, err := s.links().Issue(s.t.Context(), "ann", "x", 0)
 	s.ok(err)
 	body, err := base64.RawURLEncoding.DecodeString(strings.Split(l.Token.Reveal(), ".")[1])
 	s.ok(err)
@@ -160,7 +160,7 @@ var keyed = map[string]struct {
 	},
 	"one-time": {
 		func(s site) string {
-			raw, err := tokens.NewKind[string](tokens.Invite, time.Hour).Issue(s.tokens(), "", "ann", "x")
+			raw, err := tokens.NewKind[string](tokens.Invite, time.Hour).Issue(s.tokens(), "ann", "x", 0)
 			s.ok(err)
 			return raw
 		},

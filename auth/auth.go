@@ -40,7 +40,7 @@ type Principal struct {
 	Ambient bool
 
 	// Service says that a service is asking, not a person: it was proven by a token of that kind
-	// (tokens.Service). No claim can.
+	// (tokens.Service), or by a key from configuration (apikey.Static). No claim can.
 	Service bool
 
 	// Binding names what the holder must show beside the credential, "" for nothing: "device:" and a hash of a secret
@@ -50,6 +50,8 @@ type Principal struct {
 
 	// Claims holds the application's own claims, a T by value. Read it with [ClaimsFrom].
 	Claims any
+
+	challenge string // see Challenge
 }
 
 // HasRole says whether the principal has at least one of these roles. Nobody has none of no roles.

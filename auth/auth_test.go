@@ -20,6 +20,7 @@ import (
 // The table of DESIGN.md, written a second time on purpose.
 var statuses = map[auth.Code]int{
 	auth.CredentialsMissing: 401, auth.TokenExpired: 401, auth.TokenInvalid: 401, auth.TokenRevoked: 401,
+	auth.APIKeyInvalid: 401, auth.APIKeyExpired: 401,
 	auth.RefreshReused: 401, auth.StepUpRequired: 401, auth.LoginFailed: 401,
 	auth.RoleMissing: 403, auth.CompetencyMissing: 403, auth.TenantForbidden: 403, auth.CSRFFailed: 403,
 	auth.NotFound: 404, auth.RequestMalformed: 400, auth.TooLarge: 413, auth.MediaType: 415,

@@ -28,21 +28,41 @@ type Verifier interface {
 // Bearer reads the credential from the Authorization header (RFC 6750 section 2.1). The scheme is
 // matched in any letter case. No header, or another scheme, is [CredentialsMissing]; two headers,
 // or a credential that is not a b64token, are [RequestMalformed].
-func Bearer(v Verifier) Authenticator { return header{"Authorization", true, v} }
+//
+// Refusals challenge for Bearer.
+func Bearer(v Verifier) Authenticator {
+	return header{"Authorization", true, v, bearerChallenge}
+}
 
 // Header reads the credential from a header of this name, the whole value, for example X-API-Key.
 // An absent header is [CredentialsMissing]; one that is there twice, or empty, is [RequestMalformed].
+// Refusals challenge for ApiKey and name the header.
 func Header(name string, v Verifier) Authenticator {
-	return header{http.CanonicalHeaderKey(name), false, v}
+	name = http.CanonicalHeaderKey(name)
+	return header{name, false, v, headerChallenge(name)}
 }
 
 type header struct {
 	name   string
 	bearer bool
 	verify Verifier
+	asks   string
 }
 
+func (a header) Challenge() string { return a.asks }
+
 func (a header) Authenticate(r *http.Request) (*Principal, error) {
+	p, err := a.authenticate(r)
+	if err != nil && err != error(CredentialsMissing) { // bare, so that asking the next authenticator costs nothing
+		return nil, AccessToken.Refuse(err, a.asks)
+	}
+	if p != nil {
+		p.challenge = a.asks
+	}
+	return p, err
+}
+
+func (a header) authenticate(r *http.Request) (*Principal, error) {
 	values := r.Header[a.name]
 	if len(values) == 0 {
 		return nil, CredentialsMissing
@@ -74,9 +94,10 @@ func (a header) Authenticate(r *http.Request) (*Principal, error) {
 	return p, err
 }
 
-// Cookie reads the credential by read, such as the method value jar.Access of a cookies.Jar. An empty
-// text, or an error with the code [CredentialsMissing], means that there is none. The principal is
-// Ambient: the browser sends cookies with every request, also with one that another site has caused.
+// Cookie reads the credential by read, such as the method value jar.Access of a cookies.Jar. An empty text, or an
+// error with the code [CredentialsMissing], means that there is none. Refusals speak of a [SessionCookie] and
+// challenge for Cookie. The principal is Ambient: the browser sends cookies with every request, also with one that
+// another site has caused.
 func Cookie(read func(*http.Request) (string, error), v Verifier) Authenticator {
 	return cookie{read, v}
 }
@@ -86,22 +107,24 @@ type cookie struct {
 	verify Verifier
 }
 
+func (a cookie) Challenge() string { return cookieChallenge }
+
 func (a cookie) Authenticate(r *http.Request) (*Principal, error) {
 	if a.read == nil {
 		return nil, errors.New("auth: Cookie was given a nil read function")
 	}
 	credential, err := a.read(r)
-	if err != nil {
-		return nil, err
-	}
-	if credential == "" {
+	if err == error(CredentialsMissing) || err == nil && credential == "" {
 		return nil, CredentialsMissing
 	}
-	p, err := verify(r.Context(), a.verify, credential)
-	if err != nil {
-		return nil, err
+	var p *Principal
+	if err == nil {
+		p, err = verify(r.Context(), a.verify, credential)
 	}
-	p.Ambient = true
+	if err != nil {
+		return nil, SessionCookie.Refuse(err, cookieChallenge)
+	}
+	p.Ambient, p.challenge = true, cookieChallenge
 	return p, nil
 }
 

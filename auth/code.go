@@ -21,6 +21,9 @@ const (
 	LoginFailed        Code = "login_failed"        // 401: one text for unknown user, wrong password, locked, disabled, unverified
 	// 401: the password was right; log in again with the code of the second factor beside it
 	SecondFactorRequired Code = "second_factor_required"
+	// 401: the API key is wrong, was revoked, or its owner may not use it any more; there is nothing to refresh
+	APIKeyInvalid Code = "api_key_invalid"
+	APIKeyExpired Code = "api_key_expired" // 401: the key, or this secret of it, is over; its owner makes or rotates one
 
 	RoleMissing       Code = "role_missing"       // 403
 	CompetencyMissing Code = "competency_missing" // 403
@@ -41,7 +44,7 @@ const (
 var codes = map[Code]struct {
 	status int
 	text   string
-	bearer string // the error attribute of WWW-Authenticate (RFC 6750 section 3.1, RFC 9470 section 3)
+	bearer string // the error attribute of WWW-Authenticate (RFC 6750 section 3.1, RFC 9470 section 3), of every scheme
 }{
 	CredentialsMissing:   {http.StatusUnauthorized, "Authentication is required.", ""},
 	TokenExpired:         {http.StatusUnauthorized, "The access token has expired.", "invalid_token"},
@@ -51,6 +54,8 @@ var codes = map[Code]struct {
 	StepUpRequired:       {http.StatusUnauthorized, "A more recent or stronger proof is required.", "insufficient_user_authentication"},
 	LoginFailed:          {http.StatusUnauthorized, "The login failed.", ""},
 	SecondFactorRequired: {http.StatusUnauthorized, "A code of the second factor is required.", ""},
+	APIKeyInvalid:        {http.StatusUnauthorized, "The API key is not valid.", "invalid_token"},
+	APIKeyExpired:        {http.StatusUnauthorized, "The API key has expired.", "invalid_token"},
 	RoleMissing:          {http.StatusForbidden, "The required role is missing.", "insufficient_scope"},
 	CompetencyMissing:    {http.StatusForbidden, "A required competency is missing.", "insufficient_scope"},
 	TenantForbidden:      {http.StatusForbidden, "The tenant is not open to you.", "insufficient_scope"},
@@ -64,6 +69,19 @@ var codes = map[Code]struct {
 	StoreUnavailable:     {http.StatusServiceUnavailable, "The service is temporarily unavailable.", ""},
 	Busy:                 {http.StatusServiceUnavailable, "The service is busy.", ""},
 	Internal:             {http.StatusInternalServerError, "Something went wrong.", ""},
+}
+
+// texts says the same of other credentials than access tokens, where it differs. API keys have codes of their own, because
+// a client that is told token_expired refreshes.
+var texts = map[Credential]map[Code]string{
+	RefreshToken: {
+		TokenExpired: "The refresh token cannot be used now.", // replaced a moment ago, or of a key that this node does not know yet
+		TokenInvalid: "The refresh token is not valid.",
+	},
+	SessionCookie: {
+		TokenExpired: "The session cookie has expired.",
+		TokenInvalid: "The session cookie is not valid.",
+	},
 }
 
 // Error returns the code itself.

@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// WriteProblem answers err as application/problem+json (RFC 9457). The body holds the code and its
-// fixed text, never err's own words, which may name internals. A refusal of credentials carries
-// WWW-Authenticate (RFC 9110 section 11.6.1, RFC 6750 section 3). No cache keeps the answer and no
+// WriteProblem answers err as application/problem+json (RFC 9457). The body holds the code and its fixed text, never
+// err's own words, which may name internals. A refusal of credentials carries WWW-Authenticate (RFC 9110 section
+// 11.6.1, RFC 6750 section 3): one line for each challenge of [Credential.Refuse]. No cache keeps the answer and no
 // frame shows it.
 //
 // An error in err's chain may add to the answer by one of these methods:
@@ -21,10 +21,14 @@ import (
 //	RetryAfter() time.Duration     // Retry-After, rounded up to whole seconds, at least 1
 //	Fields() map[string]string     // a member "fields": what is wrong with each
 //	ResponseHeader() http.Header   // headers added to the answer, for example Set-Cookie
-//	Challenge() map[string]string  // parameters added to WWW-Authenticate, for example max_age (RFC 9470 section 3)
+//	Challenge() map[string]string  // parameters added to each challenge, for example max_age (RFC 9470 section 3)
 func WriteProblem(w http.ResponseWriter, err error) {
 	code := CodeOf(err)
 	entry := codes[code]
+	credential, challenges := innermost(err)
+	if text := texts[credential][code]; text != "" {
+		entry.text = text
+	}
 	h := w.Header()
 	// What a handler had set for its own body must not describe ours (as http.Error does).
 	for _, name := range []string{"Content-Length", "Content-Encoding", "Content-Range", "Etag", "Last-Modified"} {
@@ -36,15 +40,18 @@ func WriteProblem(w http.ResponseWriter, err error) {
 	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 	h.Set("Referrer-Policy", "no-referrer")
 	if entry.status == http.StatusUnauthorized || entry.bearer != "" {
-		challenge := `Bearer realm="api"`
+		why := ""
 		if entry.bearer != "" {
-			challenge += `, error="` + entry.bearer + `", error_description="` + entry.text + `"`
+			why = `, error="` + entry.bearer + `", error_description="` + entry.text + `"`
 		}
 		var more interface{ Challenge() map[string]string }
 		if errors.As(err, &more) {
-			challenge += authParams(more.Challenge())
+			why += authParams(more.Challenge())
 		}
-		h.Set("WWW-Authenticate", challenge)
+		h.Del("WWW-Authenticate")
+		for _, challenge := range challenges {
+			h.Add("WWW-Authenticate", challenge+why)
+		}
 	}
 
 	var body struct {

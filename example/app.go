@@ -228,7 +228,7 @@ func (a *app) remove(r *http.Request, p *auth.Principal) (any, error) {
 func (a *app) mayStill(ctx context.Context, p *auth.Principal) error {
 	owner, err := a.users.Load(ctx, p.Subject, "")
 	if auth.CodeOf(err) == auth.LoginFailed {
-		return fmt.Errorf("%w: the key's owner is gone", auth.TokenInvalid)
+		return fmt.Errorf("%w: the key's owner is gone", auth.APIKeyInvalid)
 	}
 	if err != nil {
 		return err
@@ -249,7 +249,7 @@ func (a *app) createKey(r *http.Request, p *auth.Principal) (any, error) {
 	if len(in.Scopes) == 0 || !p.Can(in.Scopes...) {
 		return nil, fmt.Errorf("%w: of %q", auth.CompetencyMissing, in.Scopes)
 	}
-	secret, key, err := a.keys.Create(r.Context(), apikey.Spec{Tenant: p.Tenant, Owner: p.Subject, Name: in.Name, Scopes: in.Scopes})
+	secret, key, err := a.keys.Create(r.Context(), apikey.Spec{Subject: p.Subject, Tenant: p.Tenant, Name: in.Name, Scopes: in.Scopes})
 	if err != nil {
 		return nil, err
 	}
@@ -264,7 +264,7 @@ func (a *app) listKeys(r *http.Request, p *auth.Principal) (any, error) {
 		Expires  time.Time `json:"expires"`
 		LastUsed time.Time `json:"last_used,omitzero"`
 	}
-	keys, err := a.keys.List(r.Context(), p.Tenant, p.Subject)
+	keys, err := a.keys.List(r.Context(), p.Subject)
 	list := make([]listed, len(keys))
 	for i, k := range keys {
 		list[i] = listed{k.ID, k.Name, k.Scopes, k.Expires, k.LastUsed}
@@ -273,14 +273,14 @@ func (a *app) listKeys(r *http.Request, p *auth.Principal) (any, error) {
 }
 
 func (a *app) revokeKey(r *http.Request, p *auth.Principal) (any, error) {
-	return nil, a.keys.Revoke(r.Context(), p.Tenant, p.Subject, r.PathValue("id"))
+	return nil, a.keys.Revoke(r.Context(), p.Subject, r.PathValue("id"))
 }
 
 // An invitation is what its link says, so that nobody who has it can choose another role.
 type invitation struct{ Role string }
 
 // free is what an invitation hangs on: it is dead when there is a user of the name.
-func (a *app) free(_ context.Context, _, name string, _ invitation) ([]string, error) {
+func (a *app) free(_ context.Context, name string, _ invitation) ([]string, error) {
 	if _, taken := a.users.read(name); taken {
 		return nil, fmt.Errorf("%w: there is a user of this name", auth.NotFound)
 	}
@@ -299,7 +299,7 @@ func (a *app) invite(r *http.Request, p *auth.Principal) (any, error) {
 	if _, known := may[in.Role]; !known || in.Account == "" {
 		return nil, fmt.Errorf("%w: an invitation needs an account and a role", auth.ValidationFailed)
 	}
-	link, err := a.invites.Issue(r.Context(), p.Tenant, in.Account, invitation{in.Role})
+	link, err := a.invites.Issue(r.Context(), in.Account, invitation{in.Role}, 0)
 	if err != nil {
 		return nil, err
 	}

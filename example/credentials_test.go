@@ -116,7 +116,7 @@ func TestKeys(t *testing.T) {
 		root.want(t, "DELETE", "/keys/"+made.ID, "", 404, "not_found")
 		script("/report", 200, "all is well")
 		ann.want(t, "DELETE", "/keys/"+made.ID, "", 204, "")
-		script("/report", 401, "token_invalid")
+		script("/report", 401, "api_key_invalid")
 	})
 }
 

@@ -59,7 +59,7 @@ func refuse(w http.ResponseWriter, r *http.Request, err error, guard *teller) {
 	if told == nil {
 		logError(r, err, guard)
 	}
-	auth.WriteProblem(w, err)
+	auth.WriteProblem(w, challenged(r, err))
 }
 
 // logError is what happens where no observer is.

@@ -26,7 +26,7 @@ func OptionalAuth(a auth.Authenticator, more ...auth.Authenticator) Middleware {
 			return admit(w, r, p), nil
 		}
 		if t := tried(r); !isMissing(err) || t != nil && t.err != nil && !t.over {
-			return nil, explain(r, err) // somebody is there, whose refresh has to wait
+			return nil, asked.challenge(explain(r, err)) // somebody is there, whose refresh has to wait
 		}
 		if _, ok := auth.FromContext(r.Context()); ok {
 			return r.WithContext(auth.NewContext(r.Context(), nil)), nil

@@ -262,7 +262,7 @@ func tried(r *http.Request) *attempt {
 func explain(r *http.Request, err error) error {
 	if t := tried(r); t != nil && t.err != nil {
 		if code := auth.CodeOf(err); code == auth.CredentialsMissing || code == t.was {
-			return t.err
+			return auth.SessionCookie.Refuse(t.err)
 		}
 	}
 	why, _ := r.Context().Value(notRefreshedKey{}).(string)

@@ -32,7 +32,7 @@ func RequireAuth(a auth.Authenticator, more ...auth.Authenticator) Middleware {
 	return wrap(func(w http.ResponseWriter, r *http.Request) (*http.Request, error) {
 		p, err := asked.principal(r)
 		if err != nil {
-			return nil, explain(r, err)
+			return nil, asked.challenge(explain(r, err))
 		}
 		return admit(w, r, p), nil
 	})

@@ -113,7 +113,7 @@ func TestServiceTokens(t *testing.T) {
 	if _, _, err := service.Issue(stamp, &auth.Principal{Subject: "billing", Session: "s"}); err == nil {
 		t.Error("a service token with a session was made")
 	}
-	if c, _, err := tokens.NewKind[string](tokens.Invite, 60e9).Verify(context.Background(), service, must(tokens.NewKind[string](tokens.Invite, 60e9).Issue(service, "", "ann", "x"))); err != nil || c.Service {
+	if c, _, err := tokens.NewKind[string](tokens.Invite, 60e9).Verify(context.Background(), service, must(tokens.NewKind[string](tokens.Invite, 60e9).Issue(service, "ann", "x", 0))); err != nil || c.Service {
 		t.Errorf("an invitation: got %+v, %v", c, err)
 	}
 }

@@ -117,7 +117,7 @@ func ExampleKind() {
 	if err != nil {
 		panic(err)
 	}
-	raw, err := invitations.Issue(tok, "acme", "ann", invite{Project: "door", Mail: "bob@example.com"})
+	raw, err := invitations.Issue(tok, "ann", invite{Project: "door", Mail: "bob@example.com"}, 0)
 	if err != nil {
 		panic(err)
 	}

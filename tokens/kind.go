@@ -27,7 +27,7 @@ type Kind[T any] struct {
 
 var typeForm = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{0,62}\+jwt$`)
 
-// NewKind names a kind by its typ, for example [Invite], and its life: more than a second, at most 366
+// NewKind names a kind by its typ, for example [Invite], and the longest life of its tokens: a second to 366
 // days. A typ is lower case and ends in "+jwt"; those of access and service tokens are refused. What is
 // wrong is told by Issue and Verify, so that a kind can be a package variable.
 func NewKind[T any](typ string, life time.Duration) Kind[T] {
@@ -40,10 +40,18 @@ func NewKind[T any](typ string, life time.Duration) Kind[T] {
 	return k
 }
 
-// Issue makes a token of this kind for a subject, signed by t's key, for t's issuer and audience.
-func (k Kind[T]) Issue(t *Tokens, tenant, subject string, payload T) (string, error) {
+// Issue makes a token of this kind for a subject of t's issuer, signed by t's key, for t's audience. It lives for
+// life, a second to the longest life of the kind, in whole seconds; 0 is the longest. Whatever else the token is
+// about, such as the organisation of an invitation, is in the payload.
+func (k Kind[T]) Issue(t *Tokens, subject string, payload T, life time.Duration) (string, error) {
 	if err := k.check(t); err != nil {
 		return "", err
+	}
+	if life == 0 {
+		life = k.life
+	}
+	if life < time.Second || life > k.life {
+		return "", fmt.Errorf("tokens: %s: got a life of %s, expected 1s to %s, or 0 for the longest", k.typ, life, k.life)
 	}
 	if subject == "" {
 		return "", fmt.Errorf("tokens: %s: got no subject", k.typ)
@@ -52,7 +60,7 @@ func (k Kind[T]) Issue(t *Tokens, tenant, subject string, payload T) (string, er
 	if err != nil {
 		return "", fmt.Errorf("tokens: %s: the payload cannot be written as JSON: %w", k.typ, err)
 	}
-	w := t.wire(t.c.Now(), subject, tenant, k.life)
+	w := t.wire(t.c.Now(), subject, "", life)
 	w.Payload = body
 	return t.sign(k.typ, useOneTime, w)
 }

@@ -137,7 +137,7 @@ func TestATK_J21_RouteTable(t *testing.T) {
 			tok, _ := setup(t, func(c *tokens.Config) { c.Keys = keys.ring() })
 			for _, typ := range []string{tokens.Invite, tokens.VerifyEmail, tokens.ResetPassword, tokens.MagicLink, tokens.PendingLogin, "own+jwt"} {
 				kind := tokens.NewKind[invitation](typ, time.Hour)
-				raw, err := kind.Issue(tok, "", "ann", invitation{"doc", "a@example.com"})
+				raw, err := kind.Issue(tok, "ann", invitation{"doc", "a@example.com"}, 0)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -189,7 +189,7 @@ func TestATK_J21_RouteTable(t *testing.T) {
 func TestUsesHaveKeysOfTheirOwn(t *testing.T) {
 	root := tokens.FromSecret([]byte("a root secret of more than thirty-two bytes"))
 	tok, _ := setup(t, func(c *tokens.Config) { c.Keys = tokens.NewKeyring(root) })
-	raw, err := tokens.NewKind[string](tokens.Invite, time.Hour).Issue(tok, "", "ann", "x")
+	raw, err := tokens.NewKind[string](tokens.Invite, time.Hour).Issue(tok, "ann", "x", 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -202,12 +202,12 @@ func TestKinds(t *testing.T) {
 	tok, clk := setup(t)
 	ctx := context.Background()
 	kind := tokens.NewKind[invitation](tokens.Invite, 7*24*time.Hour)
-	raw, err := kind.Issue(tok, "acme", "ann", invitation{"doc", "a@example.com"})
+	raw, err := kind.Issue(tok, "ann", invitation{"doc", "a@example.com"}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	c, payload, err := kind.Verify(ctx, tok, raw)
-	if err != nil || payload != (invitation{"doc", "a@example.com"}) || c.Subject != "ann" || c.Tenant != "acme" || c.Type != tokens.Invite || c.TokenID == "" {
+	if err != nil || payload != (invitation{"doc", "a@example.com"}) || c.Subject != "ann" || c.Tenant != "" || c.Type != tokens.Invite || c.TokenID == "" {
 		t.Errorf("got %+v, %+v, %v", c, payload, err)
 	}
 	clk.t = noon.Add(7 * 24 * time.Hour)
@@ -227,15 +227,41 @@ func TestKinds(t *testing.T) {
 		"application/": tokens.NewKind[string]("application/at+jwt", time.Hour),
 		"no life":      tokens.NewKind[string](tokens.Invite, 0), "two years": tokens.NewKind[string](tokens.Invite, 2*366*24*time.Hour), "zero": {},
 	} {
-		if _, err := k.Issue(tok, "", "ann", "x"); err == nil {
+		if _, err := k.Issue(tok, "ann", "x", 0); err == nil {
 			t.Errorf("%s: issued", name)
 		}
 		if _, _, err := k.Verify(ctx, tok, raw); err == nil {
 			t.Errorf("%s: verified", name)
 		}
 	}
-	if _, err := kind.Issue(tok, "", "", invitation{}); err == nil {
+	if _, err := kind.Issue(tok, "", invitation{}, 0); err == nil {
 		t.Error("issued without a subject")
+	}
+}
+
+// a token may live shorter than its kind, never longer, and ends when it says.
+func TestKinds_Q_42_LifeOfOneToken(t *testing.T) {
+	tok, clk := setup(t)
+	kind := tokens.NewKind[string](tokens.Invite, 7*24*time.Hour)
+	for _, life := range []time.Duration{time.Second, time.Hour, 7 * 24 * time.Hour} {
+		clk.t = noon
+		raw, err := kind.Issue(tok, "ann", "x", life)
+		if err != nil {
+			t.Fatal(err)
+		}
+		clk.t = noon.Add(life - time.Second)
+		if c, _, err := kind.Verify(t.Context(), tok, raw); err != nil || !c.Expires.Equal(noon.Add(life)) {
+			t.Errorf("%s: got %+v, %v", life, c, err)
+		}
+		clk.t = noon.Add(life)
+		if _, _, err := kind.Verify(t.Context(), tok, raw); !errors.Is(err, tokens.ErrExpired) {
+			t.Errorf("%s: over, got %v", life, err)
+		}
+	}
+	for _, life := range []time.Duration{-1, -time.Hour, time.Millisecond, 7*24*time.Hour + 1, 1 << 62} {
+		if raw, err := kind.Issue(tok, "ann", "x", life); err == nil || raw != "" {
+			t.Errorf("%s: issued", life)
+		}
 	}
 }
 

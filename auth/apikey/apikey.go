@@ -1,14 +1,17 @@
 // Package apikey makes, verifies, rotates and ends API keys: long-lived credentials with which a program
 // speaks for its owner.
 //
-// A key is shown once, when it is made. The [Store] holds its hash; what a key may do is in its scopes, and who
-// it speaks for in its tenant and owner. [Keys.Verify] makes it an auth.Verifier:
+// A key is shown once, when it is made. The [Store] holds its hash; what a key may do is in its scopes, and whom it
+// speaks for in its owner, and the organisation that it is limited to in its tenant. [Keys.Verify] makes it an
+// auth.Verifier:
 //
 //	auth.Header("X-API-Key", keys)
 //	auth.Bearer(keys.Or(tok)) // Authorization: Bearer, for API keys and access tokens alike
 //
 // A key opens no session: its principal has none, and session.Start refuses it. It never proved a person either,
 // so it passes no middleware.RequireRecentAuth.
+//
+// [Static] is for a program whose one key stands in the configuration: it needs no store.
 //
 // It does not own the owners (an application's table), who may make a key with which scopes (its handlers), or
 // HTTP. Keys that were verified are not remembered, so that an ending holds from the next request on: each request
@@ -37,13 +40,17 @@ const (
 	maxScopes  = 32
 	maxScope   = 64
 	maxName    = 100 // characters
-	maxOwner   = 256 // bytes
+	maxOwner   = 256 // bytes of an issuer, subject or tenant
 )
 
 // Config is what [New] needs. Store and Issuer are demanded.
 type Config struct {
-	Store  Store
-	Issuer string // of the principals: that of the access tokens, so that an owner is the same subject in both
+	Store Store
+
+	// Issuer is that of the access tokens, at most 256 bytes, so that an owner is the same subject in both. It is part
+	// of every owner: a key that was made under another issuer is not accepted, also when both share a Store.
+	// Renaming an issuer ends all keys, and their owners make new ones.
+	Issuer string
 
 	// Prefix begins every key and says whose it is, for example "acme" or "acme_live": at most 20 of a-z 0-9 and _
 	// inside. "dwk" when "". Keys of another prefix are not recognised any more.
@@ -52,10 +59,12 @@ type Config struct {
 	Life time.Duration // of a key for which nothing else is asked: 90 days when 0, at most 366 days
 	Max  int           // keys of one owner, at most 1,000: 50 when 0
 
-	// Validate is asked at every verification, after the key was proven. It may refuse (wrap a code of package auth),
-	// for example because the owner is gone or disabled, and take Competencies away that the owner does not have
-	// any more. An error without a code is a fault of ours (500). Nil: a key works until it expires or is
-	// revoked, whatever becomes of its owner; see [Keys.RevokeAll].
+	// Validate is asked at every verification, after the key was proven. It may refuse, for example with
+	// auth.APIKeyInvalid because the owner is gone or disabled. It may set Competencies to what the owner may do now,
+	// in the organisation p.Tenant where the key is limited to one: the principal gets those that are also scopes of
+	// the key. It may set Claims. It must change nothing else: that is 500, because a key's own limits only cut. An
+	// error without a code is a fault of ours (500). Nil: a key works until it expires or is revoked, whatever becomes
+	// of its owner; see [Keys.RevokeAll].
 	Validate func(context.Context, *auth.Principal) error
 
 	// Observe is told of "key_create", "key_rotate", "key_revoke", and of a "key" that was shown and refused.
@@ -76,8 +85,8 @@ func New(c Config) (*Keys, error) {
 	switch {
 	case c.Store == nil:
 		return nil, errors.New("apikey: Config.Store: got nil, expected a store (NewMemory, redisapikey.New)")
-	case c.Issuer == "":
-		return nil, errors.New("apikey: Config.Issuer: got none, expected the issuer of the access tokens")
+	case !isName(c.Issuer):
+		return nil, fmt.Errorf("apikey: Config.Issuer: got %.80q, expected the issuer of the access tokens, 1 to %d bytes of UTF-8", c.Issuer, maxOwner)
 	case len(c.Prefix) > maxPrefix || !prefixForm.MatchString(c.Prefix):
 		return nil, fmt.Errorf("apikey: Config.Prefix: got %.40q, expected at most %d of a-z 0-9, a letter first, with single underscores inside", c.Prefix, maxPrefix)
 	case c.Life < time.Minute || c.Life > maxLife:
@@ -94,13 +103,19 @@ func New(c Config) (*Keys, error) {
 	return &Keys{c}, nil
 }
 
-// A Spec says what key is wanted. Tenant and Owner are the application's word; Name, Scopes and Life may be the
+// A Spec says what key is wanted. Subject and Tenant are the application's word; Name, Scopes and Life may be the
 // owner's: what is wrong with them is auth.ValidationFailed, with fields "name", "scopes" and "life".
 type Spec struct {
-	Tenant, Owner string
-	Name          string        // 1 to 100 printable characters
-	Scopes        []string      // at most 32 scope-tokens of RFC 6749 section 3.3, of 64 bytes
-	Life          time.Duration // a minute to 366 days; Config.Life when 0
+	Subject string // the owner, of Config.Issuer: 1 to 256 bytes
+
+	// Tenant limits the key to one organisation for its whole life: each of its principals has it, Config.Validate is
+	// asked for it, and no rotation changes it. "" is no such limit. Give it the maker's own Principal.Tenant at
+	// least, or a credential that is limited to an organisation makes one that is not.
+	Tenant string
+
+	Name   string        // 1 to 100 printable characters
+	Scopes []string      // at most 32 scope-tokens of RFC 6749 section 3.3, of 64 bytes
+	Life   time.Duration // a minute to 366 days; Config.Life when 0
 }
 
 // Create makes a key and returns it, the only time that it can be seen. Whether its owner may have these
@@ -116,7 +131,7 @@ func (k *Keys) Create(ctx context.Context, s Spec) (auth.Secret, Key, error) {
 	text := k.make(id)
 	r := Record{
 		Key: Key{
-			ID: id, Tenant: s.Tenant, Owner: s.Owner, Name: s.Name, Scopes: slices.Compact(slices.Sorted(slices.Values(s.Scopes))),
+			ID: id, Owner: k.owner(s.Subject), Tenant: s.Tenant, Name: s.Name, Scopes: slices.Compact(slices.Sorted(slices.Values(s.Scopes))),
 			Created: now, Made: now, Expires: now.Add(s.Life),
 		},
 	}
@@ -132,17 +147,17 @@ func (k *Keys) Create(ctx context.Context, s Spec) (auth.Secret, Key, error) {
 	return auth.NewSecret(text), r.Key, nil
 }
 
-// Rotate gives the owner's key of this id another secret, with the life that it was made with, and returns
-// it. The id, the scopes and the name stay. The secrets of before work for overlap, at most 30 days and
+// Rotate gives the subject's key of this id another secret, with the life that it was made with, and returns
+// it. The id, the tenant, the scopes and the name stay. The secrets of before work for overlap, at most 30 days and
 // no longer than they would have; with 0 they are all dead when Rotate returns, which is the answer to a
 // leak. A key that is rotated four times within the overlaps, or twice at the same moment, is auth.Busy.
 //
-// Another owner's key is auth.NotFound, as is one that is not there or has expired.
-func (k *Keys) Rotate(ctx context.Context, tenant, owner, id string, overlap time.Duration) (auth.Secret, Key, error) {
+// Another subject's key is auth.NotFound, as is one that is not there or has expired.
+func (k *Keys) Rotate(ctx context.Context, subject, id string, overlap time.Duration) (auth.Secret, Key, error) {
 	if overlap < 0 || overlap > maxOverlap {
 		return auth.Secret{}, Key{}, invalid{"overlap": "Between 0 and 30 days."}
 	}
-	old, err := k.owned(ctx, tenant, owner, id)
+	old, err := k.owned(ctx, subject, id)
 	if err != nil {
 		return auth.Secret{}, Key{}, err
 	}
@@ -173,37 +188,38 @@ func (k *Keys) Rotate(ctx context.Context, tenant, owner, id string, overlap tim
 	return auth.NewSecret(text), r.Key, nil
 }
 
-// Revoke ends the owner's key of this id, all its secrets: when it has returned nil no node accepts it.
-// Another owner's key is auth.NotFound, as is one that is not there.
-func (k *Keys) Revoke(ctx context.Context, tenant, owner, id string) error {
+// Revoke ends the subject's key of this id, all its secrets: when it has returned nil no node accepts it.
+// Another subject's key is auth.NotFound, as is one that is not there.
+func (k *Keys) Revoke(ctx context.Context, subject, id string) error {
 	if !isID(id) {
 		return errNone
 	}
-	ok, err := k.c.Store.Delete(ctx, tenant, owner, id)
+	ok, err := k.c.Store.Delete(ctx, k.owner(subject), id)
 	if err = storeError(err); err == nil && !ok {
 		return errNone
 	}
-	k.tell(ctx, "key_revoke", Key{ID: id, Tenant: tenant, Owner: owner}, err)
+	k.tell(ctx, "key_revoke", Key{ID: id, Owner: k.owner(subject)}, err)
 	return err
 }
 
-// RevokeAll ends every key that the owner has: call it when the owner is disabled or gone, after that is written. A
-// key whose making was allowed before, and that reaches the store after this, is not among them: what ends that one is
-// [Config].Validate, which is asked whenever a key is used. After an error some may be left; call it again.
-func (k *Keys) RevokeAll(ctx context.Context, tenant, owner string) error {
-	list, err := k.c.Store.List(ctx, tenant, owner)
+// RevokeAll ends every key that the subject has, in all organisations: call it when the owner is disabled or gone,
+// after that is written. A key whose making was allowed before, and that reaches the store after this, is not among
+// them: what ends that one is [Config].Validate, which is asked whenever a key is used. After an error some may be
+// left; call it again.
+func (k *Keys) RevokeAll(ctx context.Context, subject string) error {
+	list, err := k.c.Store.List(ctx, k.owner(subject))
 	err = storeError(err)
 	for _, key := range list { // also after an error: what can be ended is
-		if failed := k.Revoke(ctx, tenant, owner, key.ID); failed != nil && auth.CodeOf(failed) != auth.NotFound {
+		if failed := k.Revoke(ctx, subject, key.ID); failed != nil && auth.CodeOf(failed) != auth.NotFound {
 			err = errors.Join(err, failed)
 		}
 	}
 	return err
 }
 
-// List returns the owner's keys, the last made first.
-func (k *Keys) List(ctx context.Context, tenant, owner string) ([]Key, error) {
-	list, err := k.c.Store.List(ctx, tenant, owner)
+// List returns the subject's keys, of all organisations, the last made first.
+func (k *Keys) List(ctx context.Context, subject string) ([]Key, error) {
+	list, err := k.c.Store.List(ctx, k.owner(subject))
 	if err != nil {
 		return nil, storeError(err)
 	}
@@ -213,8 +229,13 @@ func (k *Keys) List(ctx context.Context, tenant, owner string) ([]Key, error) {
 
 var errNone = fmt.Errorf("%w: apikey: the owner has no such key", auth.NotFound)
 
-// owned returns the key of this id if it is this owner's.
-func (k *Keys) owned(ctx context.Context, tenant, owner, id string) (Record, error) {
+// owner is whose the keys of a subject are.
+func (k *Keys) owner(subject string) auth.Owner {
+	return auth.Owner{Issuer: k.c.Issuer, Subject: subject}
+}
+
+// owned returns the key of this id if it is this subject's.
+func (k *Keys) owned(ctx context.Context, subject, id string) (Record, error) {
 	if !isID(id) {
 		return Record{}, errNone
 	}
@@ -224,7 +245,7 @@ func (k *Keys) owned(ctx context.Context, tenant, owner, id string) (Record, err
 		return Record{}, errNone
 	case err != nil:
 		return Record{}, storeError(err)
-	case r.Tenant != tenant || r.Owner != owner:
+	case r.Owner != k.owner(subject):
 		return Record{}, errNone
 	}
 	return r, r.check(id)
@@ -245,7 +266,7 @@ func (k *Keys) tell(ctx context.Context, name string, key Key, err error) {
 	case err != nil:
 		outcome = string(auth.CodeOf(err))
 	}
-	k.c.Observe(ctx, auth.Event{Owner: auth.Owner{Subject: key.Owner}, Name: name, Outcome: outcome, Time: k.now(), Key: key.ID, Err: err})
+	k.c.Observe(ctx, auth.Event{Owner: key.Owner, Name: name, Outcome: outcome, Time: k.now(), Key: key.ID, Err: err})
 }
 
 func earlier(a, b time.Time) time.Time {
@@ -273,13 +294,11 @@ func (i invalid) Unwrap() error             { return auth.ValidationFailed }
 func (i invalid) Fields() map[string]string { return i }
 
 func (s *Spec) check() error {
-	for _, f := range []struct {
-		name, value string
-		least       int
-	}{{"Tenant", s.Tenant, 0}, {"Owner", s.Owner, 1}} {
-		if n := len(f.value); n < f.least || n > maxOwner || !utf8.ValidString(f.value) {
-			return fmt.Errorf("apikey: Spec.%s: got %.80q, expected %d to %d bytes of UTF-8", f.name, f.value, f.least, maxOwner)
-		}
+	if !isName(s.Subject) {
+		return fmt.Errorf("apikey: Spec.Subject: got %.80q, expected 1 to %d bytes of UTF-8", s.Subject, maxOwner)
+	}
+	if s.Tenant != "" && !isName(s.Tenant) {
+		return fmt.Errorf("apikey: Spec.Tenant: got %.80q, expected at most %d bytes of UTF-8", s.Tenant, maxOwner)
 	}
 	bad := invalid{}
 	if n := utf8.RuneCountInString(s.Name); n < 1 || n > maxName || s.Name != auth.Printable(s.Name, 4*maxName) || strings.TrimSpace(s.Name) != s.Name {
@@ -296,6 +315,9 @@ func (s *Spec) check() error {
 	}
 	return nil
 }
+
+// isName says whether s can be an issuer, a subject or a tenant.
+func isName(s string) bool { return s != "" && len(s) <= maxOwner && utf8.ValidString(s) }
 
 // isScope says whether s is a scope-token (RFC 6749 section 3.3).
 func isScope(s string) bool {

@@ -23,7 +23,7 @@ func TestSTD_V05(t *testing.T) {
 	form := regexp.MustCompile(`^dwk_[0-9A-Za-z]{17}_[0-9A-Za-z]{43}_[0-9A-Za-z]{6}$`)
 	seen := map[string]bool{}
 	for range 500 {
-		text, key := w.create(func(s *apikey.Spec) { s.Owner = fmt.Sprint("u", len(seen)) })
+		text, key := w.create(func(s *apikey.Spec) { s.Subject = fmt.Sprint("u", len(seen)) })
 		if !form.MatchString(text) {
 			t.Fatalf("got %q", text)
 		}
@@ -35,7 +35,7 @@ func TestSTD_V05(t *testing.T) {
 	}
 	text, key := w.create()
 	if want := (apikey.Key{
-		ID: key.ID, Tenant: "acme", Owner: "ann", Name: "nightly build", Scopes: []string{"reports:read"},
+		ID: key.ID, Owner: auth.Owner{Issuer: issuer, Subject: "ann"}, Tenant: "acme", Name: "nightly build", Scopes: []string{"reports:read"},
 		Created: w.at, Made: w.at, Expires: w.at.Add(90 * day),
 	}); fmt.Sprint(utc(key)) != fmt.Sprint(want) {
 		t.Errorf("got  %+v\nwant %+v", utc(key), want)
@@ -49,7 +49,7 @@ func TestSTD_V05(t *testing.T) {
 	if p := w.verified(text); p.Can("everything") {
 		t.Error("two requests share a slice")
 	}
-	list, err := w.List(ctx, "acme", "ann")
+	list, err := w.List(ctx, "ann")
 	if err != nil || len(list) != 1 || !list[0].LastUsed.Equal(w.at) {
 		t.Errorf("got %+v, %v", list, err)
 	}
@@ -88,7 +88,7 @@ func TestATK_J28(t *testing.T) {
 	other, _ := w.create()
 	parts, others := strings.Split(text, "_"), strings.Split(other, "_")
 	revoked, dead := w.create()
-	if err := w.Revoke(ctx, "acme", "ann", dead.ID); err != nil {
+	if err := w.Revoke(ctx, "ann", dead.ID); err != nil {
 		t.Fatal(err)
 	}
 	brief, _ := w.create(func(s *apikey.Spec) { s.Life = time.Hour })
@@ -104,41 +104,41 @@ func TestATK_J28(t *testing.T) {
 		"1 MiB": text + strings.Repeat("A", 1<<20), "a JWT": "eyJhbGciOiJIUzI1NiJ9.e30.AAAA", "hyphens": strings.ReplaceAll(text, "_", "-"),
 		"a digit more": apikey.Compose("dwk", key.ID, parts[2]+"0"), "fullwidth digits": apikey.Compose("dwk", key.ID, strings.Repeat("０", 14)+"0"),
 	} {
-		w.refused(name, text, auth.TokenInvalid)
+		w.refused(name, text, auth.APIKeyInvalid)
 	}
 	if n := w.store.gets.Load() - gets; n > 0 {
 		t.Errorf("the store was asked %d times about garbage", n)
 	}
 	w.wantTold()
 
-	w.refused("right id, other secret", apikey.Compose("dwk", key.ID, others[2]), auth.TokenInvalid)
-	w.refused("other id, right secret", apikey.Compose("dwk", strings.Split(other, "_")[1], parts[2]), auth.TokenInvalid)
-	w.refused("unknown id", apikey.Compose("dwk", strings.Repeat("A", 17), parts[2]), auth.TokenInvalid)
-	w.refused("revoked", revoked, auth.TokenInvalid)
+	w.refused("right id, other secret", apikey.Compose("dwk", key.ID, others[2]), auth.APIKeyInvalid)
+	w.refused("other id, right secret", apikey.Compose("dwk", strings.Split(other, "_")[1], parts[2]), auth.APIKeyInvalid)
+	w.refused("unknown id", apikey.Compose("dwk", strings.Repeat("A", 17), parts[2]), auth.APIKeyInvalid)
+	w.refused("revoked", revoked, auth.APIKeyInvalid)
 	w.at = w.at.Add(time.Hour)
-	w.refused("expired", brief, auth.TokenExpired)
-	w.wantTold("key token_invalid", "key token_invalid", "key token_invalid", "key token_invalid", "key token_expired")
+	w.refused("expired", brief, auth.APIKeyExpired)
+	w.wantTold("key api_key_invalid", "key api_key_invalid", "key api_key_invalid", "key api_key_invalid", "key api_key_expired")
 	w.verified(text)
 
-	// Of another tenant: nothing of it can be seen, changed or ended from there.
-	for _, o := range [][2]string{{"other", "ann"}, {"", "ann"}, {"acme", "bob"}} {
-		_, _, rotating := w.Rotate(ctx, o[0], o[1], key.ID, 0)
-		revoking := w.Revoke(ctx, o[0], o[1], key.ID)
+	// Another's: nothing of it can be seen, changed or ended from there.
+	for _, subject := range []string{"bob", "Ann", "ann ", ""} {
+		_, _, rotating := w.Rotate(ctx, subject, key.ID, 0)
+		revoking := w.Revoke(ctx, subject, key.ID)
 		if auth.CodeOf(rotating) != auth.NotFound || auth.CodeOf(revoking) != auth.NotFound {
-			t.Errorf("%v: got %v and %v, expected not_found", o, rotating, revoking)
+			t.Errorf("%q: got %v and %v, expected not_found", subject, rotating, revoking)
 		}
-		if list, err := w.List(ctx, o[0], o[1]); err != nil || len(list) > 0 {
-			t.Errorf("%v: got %v, %v", o, list, err)
+		if list, err := w.List(ctx, subject); err != nil || len(list) > 0 {
+			t.Errorf("%q: got %v, %v", subject, list, err)
 		}
 	}
 	if p := w.verified(text); p.Tenant != "acme" {
 		t.Errorf("got tenant %q", p.Tenant)
 	}
 	for _, id := range []string{"", "*", "../" + key.ID, strings.Repeat("A", 1<<20), key.ID + "\n"} {
-		if err := w.Revoke(ctx, "acme", "ann", id); auth.CodeOf(err) != auth.NotFound {
+		if err := w.Revoke(ctx, "ann", id); auth.CodeOf(err) != auth.NotFound {
 			t.Errorf("id %.20q: got %v", id, err)
 		}
-		if _, _, err := w.Rotate(ctx, "acme", "ann", id, 0); auth.CodeOf(err) != auth.NotFound {
+		if _, _, err := w.Rotate(ctx, "ann", id, 0); auth.CodeOf(err) != auth.NotFound {
 			t.Errorf("id %.20q: got %v", id, err)
 		}
 	}
@@ -167,7 +167,7 @@ func TestATK_J28_ConstantWork(t *testing.T) {
 		w.refused(text, text, code)
 		return [2]int64{int64(*compares), w.store.gets.Load() - before}
 	}
-	wrong := work(apikey.Compose("dwk", key.ID, strings.Repeat("A", 43)), auth.TokenInvalid)
+	wrong := work(apikey.Compose("dwk", key.ID, strings.Repeat("A", 43)), auth.APIKeyInvalid)
 	if wrong[0] < 1 || wrong[1] != 1 {
 		t.Fatalf("a wrong secret: %v comparisons and gets", wrong)
 	}
@@ -175,7 +175,7 @@ func TestATK_J28_ConstantWork(t *testing.T) {
 		"unknown id":                             apikey.Compose("dwk", strings.Repeat("A", 17), secret),
 		"wrong secret of a key with former ones": apikey.Compose("dwk", rotated.ID, strings.Repeat("A", 43)),
 	} {
-		if got := work(text, auth.TokenInvalid); got != wrong {
+		if got := work(text, auth.APIKeyInvalid); got != wrong {
 			t.Errorf("%s: %v comparisons and gets, a wrong secret %v", name, got, wrong)
 		}
 	}
@@ -243,7 +243,7 @@ func TestRotate(t *testing.T) {
 		t.Errorf("the former one expires %s", p.Expires)
 	}
 	w.at = w.at.Add(time.Millisecond)
-	w.refused("after the overlap", first, auth.TokenExpired)
+	w.refused("after the overlap", first, auth.APIKeyExpired)
 	w.verified(second)
 
 	// A rotation whose answer was lost is repeated: what is in use goes on for its time.
@@ -257,7 +257,7 @@ func TestRotate(t *testing.T) {
 	last := w.rotate(key.ID, 0)
 	w.wantTold("key_rotate ok")
 	for _, text := range []string{first, second, third} {
-		w.refused("after a leak", text, auth.TokenInvalid)
+		w.refused("after a leak", text, auth.APIKeyInvalid)
 	}
 	w.verified(last)
 
@@ -265,25 +265,25 @@ func TestRotate(t *testing.T) {
 	brief, k := w.create(func(s *apikey.Spec) { s.Life = time.Hour })
 	w.rotate(k.ID, 30*day)
 	w.at = w.at.Add(time.Hour)
-	w.refused("rotated with a long overlap", brief, auth.TokenExpired)
+	w.refused("rotated with a long overlap", brief, auth.APIKeyExpired)
 
 	// Four secrets work at once, no more.
 	_, k = w.create()
 	for range 3 {
 		w.rotate(k.ID, time.Hour)
 	}
-	if _, _, err := w.Rotate(ctx, "acme", "ann", k.ID, time.Hour); auth.CodeOf(err) != auth.Busy {
+	if _, _, err := w.Rotate(ctx, "ann", k.ID, time.Hour); auth.CodeOf(err) != auth.Busy {
 		t.Errorf("got %v, expected busy", err)
 	}
 	w.rotate(k.ID, 0)
 
 	_, k = w.create(func(s *apikey.Spec) { s.Life = time.Minute })
 	w.at = w.at.Add(time.Minute)
-	if _, _, err := w.Rotate(ctx, "acme", "ann", k.ID, 0); auth.CodeOf(err) != auth.NotFound {
+	if _, _, err := w.Rotate(ctx, "ann", k.ID, 0); auth.CodeOf(err) != auth.NotFound {
 		t.Errorf("an expired one: got %v", err)
 	}
 	for _, overlap := range []time.Duration{-1, 30*day + 1} {
-		if _, _, err := w.Rotate(ctx, "acme", "ann", key.ID, overlap); auth.CodeOf(err) != auth.ValidationFailed {
+		if _, _, err := w.Rotate(ctx, "ann", key.ID, overlap); auth.CodeOf(err) != auth.ValidationFailed {
 			t.Errorf("overlap %s: got %v", overlap, err)
 		}
 	}
@@ -298,7 +298,7 @@ func TestRotate_Race(t *testing.T) {
 	var won atomic.Value
 	for range 20 {
 		wait.Go(func() {
-			secret, _, err := w.Rotate(ctx, "acme", "ann", key.ID, 0)
+			secret, _, err := w.Rotate(ctx, "ann", key.ID, 0)
 			switch {
 			case err == nil:
 				ok.Add(1)
@@ -326,15 +326,17 @@ func TestRevokeAll(t *testing.T) {
 		text, _ := w.create()
 		dead = append(dead, text)
 	}
-	alive, _ := w.create(func(s *apikey.Spec) { s.Tenant = "other" })
-	if err := w.RevokeAll(ctx, "acme", "ann"); err != nil {
+	elsewhere, _ := w.create(func(s *apikey.Spec) { s.Tenant = "other" }) // she is the same person there
+	dead = append(dead, elsewhere)
+	alive, _ := w.create(func(s *apikey.Spec) { s.Subject = "bob" })
+	if err := w.RevokeAll(ctx, "ann"); err != nil {
 		t.Fatal(err)
 	}
 	for _, text := range dead {
-		w.refused("revoked", text, auth.TokenInvalid)
+		w.refused("revoked", text, auth.APIKeyInvalid)
 	}
 	w.verified(alive)
-	if err := w.RevokeAll(ctx, "acme", "ann"); err != nil {
+	if err := w.RevokeAll(ctx, "ann"); err != nil {
 		t.Errorf("twice: %v", err)
 	}
 }
@@ -344,7 +346,7 @@ func TestLastUsed(t *testing.T) {
 	w := setup(t)
 	text, _ := w.create()
 	used := func() time.Time {
-		list, err := w.List(ctx, "acme", "ann")
+		list, err := w.List(ctx, "ann")
 		if err != nil || len(list) != 1 {
 			t.Fatalf("got %v, %v", list, err)
 		}
@@ -375,7 +377,7 @@ func TestLastUsed(t *testing.T) {
 	if !used().Equal(w.at) {
 		t.Errorf("the use of a client that hung up is not noted: %s", used())
 	}
-	w.refused("a wrong secret is no use", apikey.Compose("dwk", strings.Split(text, "_")[1], strings.Repeat("A", 43)), auth.TokenInvalid)
+	w.refused("a wrong secret is no use", apikey.Compose("dwk", strings.Split(text, "_")[1], strings.Repeat("A", 43)), auth.APIKeyInvalid)
 }
 
 // The owner may have lost what the key was given (ATK-S09), or be gone.
@@ -392,7 +394,7 @@ func TestValidate(t *testing.T) {
 		t.Errorf("got %q", p.Competencies)
 	}
 	fail = fmt.Errorf("%w: ann is disabled", auth.TokenRevoked)
-	w.refused("disabled", text, auth.TokenRevoked)
+	w.refused("disabled", text, auth.APIKeyInvalid) // P-12: no session has ended
 	fail = errors.New("sql: connection refused")
 	w.refused("a fault", text, auth.Internal)
 	if n := w.store.touches.Load(); n != 1 {
@@ -405,7 +407,7 @@ func TestStoreErrors(t *testing.T) {
 	text, key := w.create()
 	w.store.err = errors.New("sql: connection refused")
 	w.refused("down", text, auth.StoreUnavailable)
-	if _, _, err := w.Rotate(ctx, "acme", "ann", key.ID, 0); auth.CodeOf(err) != auth.StoreUnavailable {
+	if _, _, err := w.Rotate(ctx, "ann", key.ID, 0); auth.CodeOf(err) != auth.StoreUnavailable {
 		t.Errorf("got %v", err)
 	}
 	w.wantTold("key_create ok", "outage key")
@@ -418,7 +420,7 @@ func TestOr_PrefixesOfOneStem(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		secret, _, err := k.Create(t.Context(), apikey.Spec{Owner: "ann", Name: "x"})
+		secret, _, err := k.Create(t.Context(), apikey.Spec{Subject: "ann", Name: "x"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -434,7 +436,7 @@ func TestOr_PrefixesOfOneStem(t *testing.T) {
 		}
 	}
 	for _, text := range []string{"", "acme", "acme_", one[1:], one + "x"} {
-		if _, err := acme.Or(nil).Verify(t.Context(), text); auth.CodeOf(err) != auth.TokenInvalid {
+		if _, err := acme.Or(nil).Verify(t.Context(), text); auth.CodeOf(err) != auth.APIKeyInvalid {
 			t.Errorf("%q: %v", text, err)
 		}
 	}

@@ -95,10 +95,10 @@ func (w *world) wantTold(want ...string) {
 	}
 }
 
-// create makes a key of ann of acme.
+// create makes a key of ann's that is limited to acme.
 func (w *world) create(change ...func(*apikey.Spec)) (string, apikey.Key) {
 	w.Helper()
-	s := apikey.Spec{Tenant: "acme", Owner: "ann", Name: "nightly build", Scopes: []string{"reports:read"}}
+	s := apikey.Spec{Subject: "ann", Tenant: "acme", Name: "nightly build", Scopes: []string{"reports:read"}}
 	for _, f := range change {
 		f(&s)
 	}
@@ -111,7 +111,7 @@ func (w *world) create(change ...func(*apikey.Spec)) (string, apikey.Key) {
 
 func (w *world) rotate(id string, overlap time.Duration) string {
 	w.Helper()
-	secret, _, err := w.Rotate(ctx, "acme", "ann", id, overlap)
+	secret, _, err := w.Rotate(ctx, "ann", id, overlap)
 	if err != nil {
 		w.Fatalf("Rotate: %v", err)
 	}

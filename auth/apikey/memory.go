@@ -15,14 +15,12 @@ import (
 type Memory struct {
 	mu     sync.Mutex
 	keys   map[string]*Record
-	owners map[owner]map[string]*Record
+	owners map[auth.Owner]map[string]*Record
 }
-
-type owner struct{ tenant, subject string }
 
 // NewMemory returns an empty store.
 func NewMemory() *Memory {
-	return &Memory{keys: map[string]*Record{}, owners: map[owner]map[string]*Record{}}
+	return &Memory{keys: map[string]*Record{}, owners: map[auth.Owner]map[string]*Record{}}
 }
 
 // Create implements [Store].
@@ -32,7 +30,7 @@ func (m *Memory) Create(_ context.Context, r Record, most int) (bool, error) {
 	if m.keys[r.ID] != nil {
 		return false, fmt.Errorf("apikey: the id %q is there already", r.ID)
 	}
-	own := m.owners[owner{r.Tenant, r.Owner}]
+	own := m.owners[r.Owner]
 	for _, old := range own {
 		if !r.Created.Before(old.Expires) {
 			m.forget(old)
@@ -41,9 +39,9 @@ func (m *Memory) Create(_ context.Context, r Record, most int) (bool, error) {
 	if len(own) >= most {
 		return false, nil
 	}
-	if own = m.owners[owner{r.Tenant, r.Owner}]; own == nil {
+	if own = m.owners[r.Owner]; own == nil {
 		own = map[string]*Record{}
-		m.owners[owner{r.Tenant, r.Owner}] = own
+		m.owners[r.Owner] = own
 	}
 	kept := clone(r)
 	m.keys[r.ID], own[r.ID] = &kept, &kept
@@ -65,11 +63,10 @@ func (m *Memory) Swap(_ context.Context, r Record, present [sha256.Size]byte) (b
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	old := m.keys[r.ID]
-	if old == nil || old.Proofs[0].Hash != present {
+	if old == nil || old.Owner != r.Owner || old.Proofs[0].Hash != present {
 		return false, nil
 	}
-	r.LastUsed = old.LastUsed
-	*old = clone(r)
+	old.Made, old.Expires, old.Proofs = r.Made, r.Expires, slices.Clone(r.Proofs)
 	return true, nil
 }
 
@@ -84,11 +81,11 @@ func (m *Memory) Touch(_ context.Context, id string, at time.Time) error {
 }
 
 // Delete implements [Store].
-func (m *Memory) Delete(_ context.Context, tenant, subject, id string) (bool, error) {
+func (m *Memory) Delete(_ context.Context, owner auth.Owner, id string) (bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	r := m.keys[id]
-	if r == nil || r.Tenant != tenant || r.Owner != subject {
+	if r == nil || r.Owner != owner {
 		return false, nil
 	}
 	m.forget(r)
@@ -96,10 +93,10 @@ func (m *Memory) Delete(_ context.Context, tenant, subject, id string) (bool, er
 }
 
 // List implements [Store].
-func (m *Memory) List(_ context.Context, tenant, subject string) (list []Key, err error) {
+func (m *Memory) List(_ context.Context, owner auth.Owner) (list []Key, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, r := range m.owners[owner{tenant, subject}] {
+	for _, r := range m.owners[owner] {
 		list = append(list, clone(*r).Key)
 	}
 	return list, nil
@@ -107,9 +104,8 @@ func (m *Memory) List(_ context.Context, tenant, subject string) (list []Key, er
 
 func (m *Memory) forget(r *Record) {
 	delete(m.keys, r.ID)
-	o := owner{r.Tenant, r.Owner}
-	if delete(m.owners[o], r.ID); len(m.owners[o]) == 0 {
-		delete(m.owners, o)
+	if delete(m.owners[r.Owner], r.ID); len(m.owners[r.Owner]) == 0 {
+		delete(m.owners, r.Owner)
 	}
 }
 

@@ -21,15 +21,15 @@ import (
 
 func TestCreateRefuses(t *testing.T) {
 	w := setup(t, func(c *apikey.Config) { c.Max = 2 })
-	good := apikey.Spec{Owner: "ann", Name: "x"}
+	good := apikey.Spec{Subject: "ann", Name: "x"}
 	for _, c := range []struct {
 		name   string
 		change func(*apikey.Spec)
 		field  string // "" for a mistake of the application's
 	}{
-		{"no owner", func(s *apikey.Spec) { s.Owner = "" }, ""},
-		{"a long owner", func(s *apikey.Spec) { s.Owner = strings.Repeat("x", 257) }, ""},
-		{"an owner of invalid UTF-8", func(s *apikey.Spec) { s.Owner = "a\xff" }, ""},
+		{"no owner", func(s *apikey.Spec) { s.Subject = "" }, ""},
+		{"a long owner", func(s *apikey.Spec) { s.Subject = strings.Repeat("x", 257) }, ""},
+		{"an owner of invalid UTF-8", func(s *apikey.Spec) { s.Subject = "a\xff" }, ""},
 		{"a tenant of invalid UTF-8", func(s *apikey.Spec) { s.Tenant = "a\xff" }, ""},
 		{"no name", func(s *apikey.Spec) { s.Name = "" }, "name"},
 		{"ATK-I04 a name with a line break", func(s *apikey.Spec) { s.Name = "a\nb" }, "name"},
@@ -66,7 +66,7 @@ func TestCreateRefuses(t *testing.T) {
 	if _, _, err := w.Create(ctx, good); auth.CodeOf(err) != auth.ValidationFailed {
 		t.Errorf("a third of two: got %v", err)
 	}
-	long := apikey.Spec{Owner: "bob", Name: strings.Repeat("ä", 100), Life: 366 * day, Scopes: []string{"b", "a", "b"}}
+	long := apikey.Spec{Subject: "bob", Name: strings.Repeat("ä", 100), Life: 366 * day, Scopes: []string{"b", "a", "b"}}
 	if _, key, err := w.Create(ctx, long); err != nil || !slices.Equal(key.Scopes, []string{"a", "b"}) {
 		t.Errorf("got %+v, %v", key, err)
 	}
@@ -76,7 +76,7 @@ func TestNewRefuses(t *testing.T) {
 	store := apikey.NewMemory()
 	for says, c := range map[string]apikey.Config{
 		"Config.Store: got nil":       {Issuer: issuer},
-		"Config.Issuer: got none":     {Store: store},
+		`Config.Issuer: got ""`:       {Store: store},
 		`Config.Prefix: got "Acme"`:   {Store: store, Issuer: issuer, Prefix: "Acme"},
 		`Config.Prefix: got "a_"`:     {Store: store, Issuer: issuer, Prefix: "a_"},
 		`Config.Prefix: got "a__b"`:   {Store: store, Issuer: issuer, Prefix: "a__b"},
@@ -109,7 +109,7 @@ func TestPrefix(t *testing.T) {
 // ATK-I05, STD-V07.
 func TestSecretIsMasked(t *testing.T) {
 	w := setup(t)
-	secret, key, err := w.Create(ctx, apikey.Spec{Owner: "ann", Name: "x"})
+	secret, key, err := w.Create(ctx, apikey.Spec{Subject: "ann", Name: "x"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,8 +158,8 @@ func TestOverHTTP(t *testing.T) {
 		{"a key has no roles", "/admin", "X-API-Key", text, 403, "role_missing"},
 		{"nothing", "/reports", "X-Other", text, 401, "credentials_missing"},
 		{"Basic", "/reports", "Authorization", "Basic " + text, 401, "credentials_missing"},
-		{"wrong", "/reports", "X-API-Key", text[1:], 401, "token_invalid"},
-		{"an access token in X-API-Key", "/reports", "X-API-Key", "access", 401, "token_invalid"},
+		{"wrong", "/reports", "X-API-Key", text[1:], 401, "api_key_invalid"},
+		{"an access token in X-API-Key", "/reports", "X-API-Key", "access", 401, "api_key_invalid"},
 		{"in the query", "/reports?access_token=" + text, "X-Other", "", 400, "request_malformed"},
 	} {
 		r := httptest.NewRequest("GET", c.path, nil)
@@ -177,7 +177,7 @@ func TestOverHTTP(t *testing.T) {
 	if mux.ServeHTTP(rec, r); rec.Code != 400 {
 		t.Errorf("two credentials: got %d", rec.Code)
 	}
-	if _, err := w.Or(nil).Verify(ctx, "access"); auth.CodeOf(err) != auth.TokenInvalid {
+	if _, err := w.Or(nil).Verify(ctx, "access"); auth.CodeOf(err) != auth.APIKeyInvalid {
 		t.Errorf("nothing else: got %v", err)
 	}
 }

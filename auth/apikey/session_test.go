@@ -17,6 +17,9 @@ import (
 	"github.com/doorward/doorward/tokens"
 )
 
+// nobody stands in for a users' table that is not asked for anything.
+func nobody(context.Context, string, string) (session.Subject, error) { return session.Subject{}, nil }
+
 // ATK-J28: an API key never opens a browser session, shows none, ends none, and passes for no other credential.
 func TestATK_J28_NeverASession(t *testing.T) {
 	w := setup(t)
@@ -29,7 +32,7 @@ func TestATK_J28_NeverASession(t *testing.T) {
 		t.Fatal(err)
 	}
 	sessions, err := session.New(session.Config{Store: store, Tokens: tok, Subjects: session.KeepVersions(store, issuer,
-		func(context.Context, string, string) (session.Subject, error) { return session.Subject{}, nil })})
+		nobody)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,13 +95,13 @@ func TestATK_J28_NeverASession(t *testing.T) {
 		t.Errorf("as an access token: got %v", err)
 	}
 	for name, text := range map[string]string{"an access token": begun.Access, "a refresh token": begun.Refresh} {
-		w.refused(name, text, auth.TokenInvalid)
+		w.refused(name, text, auth.APIKeyInvalid)
 	}
 
 	// ATK-S12: a pending login makes no keys, and neither does a key, behind the guard of a route that makes them.
 	made := 0
 	route := middleware.RequireAuth(auth.Bearer(tok))(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { made++ }))
-	pending, err := tokens.NewKind[struct{}](tokens.PendingLogin, 5*60e9).Issue(tok, "acme", "ann", struct{}{})
+	pending, err := tokens.NewKind[struct{}](tokens.PendingLogin, 5*60e9).Issue(tok, "ann", struct{}{}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

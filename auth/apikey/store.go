@@ -4,14 +4,16 @@ import (
 	"context"
 	"crypto/sha256"
 	"time"
+
+	"github.com/doorward/doorward/auth"
 )
 
 // A Key is what may be shown of an API key: nothing in it is secret. Times are true to the millisecond.
 type Key struct {
-	ID     string // public, 17 characters: it stands in the key, and in the principal as TokenID
-	Tenant string // the organisation that it works in
-	Owner  string // the subject that it speaks for
-	Name   string // its owner's words for it: strangers' words to everybody else
+	ID     string     // public, 17 characters: it stands in the key, and in the principal as TokenID
+	Owner  auth.Owner // whom it speaks for
+	Tenant string     // the organisation that it is limited to; "" where it is limited to none
+	Name   string     // its owner's words for it: strangers' words to everybody else
 	Scopes []string
 
 	Created  time.Time
@@ -52,19 +54,20 @@ type Store interface {
 	// Get returns the key of this id. None is an error of the code auth.NotFound.
 	Get(ctx context.Context, id string) (Record, error)
 
-	// Swap puts r, but for its LastUsed, in the place of the record of its id, if the first of that one's proofs
-	// still has the hash present; otherwise, and where there is none, it says no and changes nothing. It never
-	// brings a key back.
+	// Swap writes Made, Expires and Proofs of r into the record of its id, if that is of the same owner and the first
+	// of its proofs still has the hash present; otherwise, and where there is none, it says no and changes nothing. No
+	// other field changes, so that a rotation widens nothing. It never brings a key back.
 	Swap(ctx context.Context, r Record, present [sha256.Size]byte) (bool, error)
 
 	// Touch sets LastUsed to at, unless that is less than a minute after what is there. No key of that id is no error.
 	Touch(ctx context.Context, id string, at time.Time) error
 
 	// Delete removes the owner's key of this id, and says whether there was one. Another owner's is left alone.
-	Delete(ctx context.Context, tenant, owner, id string) (bool, error)
+	Delete(ctx context.Context, owner auth.Owner, id string) (bool, error)
 
-	// List returns the owner's keys, in any order; none is no error. Beside an error it returns those that it could read.
-	List(ctx context.Context, tenant, owner string) ([]Key, error)
+	// List returns the owner's keys of all organisations, in any order; none is no error. Beside an error it returns
+	// those that it could read.
+	List(ctx context.Context, owner auth.Owner) ([]Key, error)
 }
 
 // every is how far apart two writes of LastUsed are, at least.

@@ -28,7 +28,7 @@ func Example() {
 	}
 	reset, err := onetime.New(onetime.Config[struct{}]{
 		Tokens: tok, Store: onetime.NewMemory(), Type: tokens.ResetPassword, URL: "https://app.example.com/reset",
-		State: func(_ context.Context, _, name string, _ struct{}) ([]string, error) {
+		State: func(_ context.Context, name string, _ struct{}) ([]string, error) {
 			hash, ok := users[name]
 			if !ok {
 				return nil, auth.NotFound
@@ -62,7 +62,7 @@ func Example() {
 	mux := http.NewServeMux()
 	mux.Handle("/reset", middleware.OptionalAuth(auth.Cookie(jar.Access, tok))(page))
 
-	link, err := reset.Issue(context.Background(), "", "ann", struct{}{})
+	link, err := reset.Issue(context.Background(), "ann", struct{}{}, 0)
 	if err != nil {
 		log.Fatal(err)
 	}

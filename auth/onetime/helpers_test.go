@@ -35,7 +35,7 @@ type world struct {
 	reset  *onetime.Kind[mailed]
 
 	mu     sync.Mutex
-	users  map[string]user // by tenant/subject
+	users  map[string]user // by subject
 	down   error
 	events []auth.Event
 }
@@ -46,7 +46,7 @@ type mailed struct{ Mail string }
 func setup(t *testing.T) *world {
 	t.Helper()
 	w := &world{T: t, store: onetime.NewMemory(), users: map[string]user{
-		"acme/ann": {"hash-1", "ann@example.com"}, "acme/bob": {"hash-2", "bob@example.com"}, "other/ann": {"hash-3", "ann@other.example"},
+		"ann": {"hash-1", "ann@example.com"}, "bob": {"hash-2", "bob@example.com"},
 	}}
 	var err error
 	w.tokens, err = tokens.New(tokens.Config{Keys: tokens.NewKeyring(tokens.FromSecret(secret)), Issuer: issuer, Audience: "app"})
@@ -67,10 +67,10 @@ func kind(w *world, typ string, change ...func(*onetime.Config[mailed])) *onetim
 	return k
 }
 
-func (w *world) state(_ context.Context, tenant, subject string, _ mailed) ([]string, error) {
+func (w *world) state(_ context.Context, subject string, _ mailed) ([]string, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	u, found := w.users[tenant+"/"+subject]
+	u, found := w.users[subject]
 	if w.down == nil && !found {
 		return nil, auth.NotFound
 	}
@@ -110,10 +110,10 @@ func (w *world) wantTold(want ...string) {
 	}
 }
 
-// link makes a link for ann of acme and returns its token.
+// link makes a link for ann and returns its token.
 func link[T any](w *world, k *onetime.Kind[T], payload T) string {
 	w.Helper()
-	l, err := k.Issue(ctx, "acme", "ann", payload)
+	l, err := k.Issue(ctx, "ann", payload, 0)
 	ok(w, err)
 	if l.URL.Reveal() != base+"#token="+l.Token.Reveal() {
 		w.Fatalf("got the link %q", l.URL.Reveal())

@@ -18,10 +18,10 @@ import (
 
 // invitation is a payload as applications have them.
 type invitation struct {
-	Resource, Mail, Role string
+	Club, Resource, Mail, Role string
 }
 
-// clubs is an application whose users are invited into a tenant: the subject of an invitation is its own id.
+// clubs is an application whose users are invited into a club, an organisation: the subject of an invitation is its own id.
 type clubs struct {
 	*world
 	open    map[string]bool // invitations that stand
@@ -35,13 +35,13 @@ func newClubs(t *testing.T) *clubs {
 	var err error
 	c.invites, err = onetime.New(onetime.Config[invitation]{
 		Tokens: c.tokens, Store: c.store, Type: tokens.Invite, URL: base,
-		State: func(_ context.Context, _, id string, _ invitation) ([]string, error) {
+		State: func(_ context.Context, id string, _ invitation) ([]string, error) {
 			if !c.open[id] {
 				return nil, auth.NotFound
 			}
 			return []string{"open"}, nil
 		},
-		// Whoever is logged in must have the address that was invited, whatever tenant he is in.
+		// Whoever is logged in must have the address that was invited, whatever organisation his login is of.
 		Who: func(_ context.Context, p *auth.Principal, t onetime.Token[invitation]) error {
 			if p == nil || c.mails[p.Subject] != t.Payload.Mail {
 				return fmt.Errorf("%w: not the one who was invited", auth.TokenInvalid)
@@ -53,7 +53,7 @@ func newClubs(t *testing.T) *clubs {
 	return c
 }
 
-// accept is the route POST /{tenant}/join: what counts is what the token says.
+// accept is the route POST /{club}/join: what counts is what the token says.
 func (c *clubs) accept(w http.ResponseWriter, r *http.Request) {
 	var in struct{ Token string }
 	d := json.NewDecoder(r.Body)
@@ -63,8 +63,8 @@ func (c *clubs) accept(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	t, err := c.invites.Check(r.Context(), in.Token)
-	if err == nil && t.Tenant != r.PathValue("tenant") {
-		err = fmt.Errorf("%w: an invitation of another tenant", auth.TokenInvalid)
+	if err == nil && t.Payload.Club != r.PathValue("club") {
+		err = fmt.Errorf("%w: an invitation of another club", auth.TokenInvalid)
 	}
 	if err == nil {
 		t, err = c.invites.Redeem(r.Context(), in.Token)
@@ -74,13 +74,13 @@ func (c *clubs) accept(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	p, _ := auth.FromContext(r.Context())
-	c.members = append(c.members, t.Tenant+"/"+p.Subject+" "+t.Payload.Role)
+	c.members = append(c.members, t.Payload.Club+"/"+p.Subject+" "+t.Payload.Role)
 }
 
-func (c *clubs) post(subject, tenant, body string) int {
+func (c *clubs) post(subject, club, body string) int {
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /{tenant}/join", c.accept)
-	r := httptest.NewRequest("POST", "/"+tenant+"/join", strings.NewReader(body))
+	mux.HandleFunc("POST /{club}/join", c.accept)
+	r := httptest.NewRequest("POST", "/"+club+"/join", strings.NewReader(body))
 	if subject != "" {
 		r = r.WithContext(as(&auth.Principal{Issuer: issuer, Tenant: "home", Subject: subject}))
 	}
@@ -89,26 +89,26 @@ func (c *clubs) post(subject, tenant, body string) int {
 	return w.Code
 }
 
-// ATK-L19: for tenant A accepted in B, with other email, with higher role by edited body or token.
+// ATK-L19: for organisation A accepted in B, with other email, with higher role by edited body or token.
 func TestATK_L19(t *testing.T) {
 	c := newClubs(t)
-	l, err := c.invites.Issue(ctx, "club-a", "i1", invitation{"doc-7", "ann@example.com", "reader"})
+	l, err := c.invites.Issue(ctx, "i1", invitation{"club-a", "doc-7", "ann@example.com", "reader"}, 0)
 	ok(t, err)
 	raw := l.Token.Reveal()
 	for _, try := range []struct {
-		name, subject, tenant, body string
-		status                      int
+		name, subject, club, body string
+		status                    int
 	}{
-		{"in tenant B", "ann", "club-b", `{"Token":"` + raw + `"}`, 401},
+		{"in club B", "ann", "club-b", `{"Token":"` + raw + `"}`, 401},
 		{"with other email", "bob", "club-a", `{"Token":"` + raw + `"}`, 401},
 		{"by nobody", "", "club-a", `{"Token":"` + raw + `"}`, 401},
 		{"a role in the body", "ann", "club-a", `{"Token":"` + raw + `","Role":"admin"}`, 422},
-		{"a tenant in the body", "ann", "club-b", `{"Token":"` + raw + `","Tenant":"club-a"}`, 422},
+		{"a club in the body", "ann", "club-b", `{"Token":"` + raw + `","Club":"club-a"}`, 422},
 		{"a role in the token", "ann", "club-a", `{"Token":"` + retyped(raw, "reader", "admin!") + `"}`, 401},
-		{"a tenant in the token", "ann", "club-b", `{"Token":"` + retyped(raw, "club-a", "club-b") + `"}`, 401},
+		{"a club in the token", "ann", "club-b", `{"Token":"` + retyped(raw, "club-a", "club-b") + `"}`, 401},
 		{"an address in the token", "bob", "club-a", `{"Token":"` + retyped(raw, "ann@", "bob@") + `"}`, 401},
 	} {
-		if status := c.post(try.subject, try.tenant, try.body); status != try.status || len(c.members) > 0 {
+		if status := c.post(try.subject, try.club, try.body); status != try.status || len(c.members) > 0 {
 			t.Errorf("%s: got %d, expected %d; members %q", try.name, status, try.status, c.members)
 		}
 	}
@@ -120,7 +120,7 @@ func TestATK_L19(t *testing.T) {
 	}
 
 	// An invitation that was taken back.
-	l, err = c.invites.Issue(ctx, "club-a", "i2", invitation{"doc-7", "ann@example.com", "reader"})
+	l, err = c.invites.Issue(ctx, "i2", invitation{"club-a", "doc-7", "ann@example.com", "reader"}, 0)
 	ok(t, err)
 	c.open["i2"] = false
 	if status := c.post("ann", "club-a", `{"Token":"`+l.Token.Reveal()+`"}`); status != 401 || len(c.members) != 1 {

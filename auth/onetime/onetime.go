@@ -45,7 +45,7 @@ var lives = map[string]time.Duration{
 	tokens.MagicLink:     15 * time.Minute,
 }
 
-// Config is what [New] needs. All but Keys, Life, Who and Observe is demanded.
+// Config is what [New] needs. All but Keys, Life, MaxLife, Who and Observe is demanded.
 type Config[T any] struct {
 	Tokens *tokens.Tokens  // whose issuer, audience and keys the tokens are of
 	Keys   *tokens.Keyring // a ring of tokens.FromSecret, for the MAC of states; nil is that of Tokens
@@ -55,9 +55,14 @@ type Config[T any] struct {
 	// as "unsubscribe+jwt". Two Kinds of one type are one purpose.
 	Type string
 
-	// Life is a second to 366 days. By default 7 days for an invitation, 24 hours for an address, 30 minutes for a
-	// reset, 15 minutes for a login; a type of one's own has no default.
+	// Life is that of a token for which [Kind.Issue] is asked for no other: a second to 366 days. By default 7 days
+	// for an invitation, 24 hours for an address, 30 minutes for a reset, 15 minutes for a login; a type of one's own
+	// has no default.
 	Life time.Duration
+
+	// MaxLife is the longest life that Issue may be asked for: Life to 366 days, Life when 0. A token that lives
+	// longer is refused, so lowering MaxLife ends such tokens.
+	MaxLife time.Duration
 
 	// URL is the page that a link leads to: https, or http on a loopback host, without query and fragment. A reset
 	// link with a host that the requester has chosen would hand him the token.
@@ -67,12 +72,12 @@ type Config[T any] struct {
 	// dead. For a reset that is the password's hash; for an address the address, and whether it is verified; for a
 	// login the subject's version; for an invitation the state of its row. No subject any more is auth.NotFound or
 	// auth.LoginFailed; any other error is an outage.
-	State func(ctx context.Context, tenant, subject string, payload T) ([]string, error)
+	State func(ctx context.Context, subject string, payload T) ([]string, error)
 
-	// Who may refuse a redemption because of who is logged in: p is the principal of the request (auth.FromContext), nil for
-	// nobody. By default it must be the token's subject if there is one, as is right for accounts. A kind whose
-	// subject is no account, such as an invitation, compares what its payload says. An error without a code is
-	// a fault (500).
+	// Who may refuse a redemption because of who is logged in: p is the principal of the request (auth.FromContext),
+	// nil for nobody. By default it must be the token's owner if there is one, the same subject of the same issuer, as
+	// is right for accounts. A kind whose subject is no account, such as an invitation, compares what its payload
+	// says. An error without a code is a fault (500).
 	Who func(ctx context.Context, p *auth.Principal, t Token[T]) error
 
 	// Observe is told of "link_issue", "link_void" and "link_redeem", refusals of authentic tokens included. It
@@ -97,9 +102,9 @@ type envelope[T any] struct {
 
 // A Token is what a verified one-time token says.
 type Token[T any] struct {
-	ID, Tenant, Subject string
-	Payload             T
-	IssuedAt, Expires   time.Time
+	ID, Subject       string
+	Payload           T
+	IssuedAt, Expires time.Time
 }
 
 // A Link is a token on its way to its receiver. Both texts are secrets and masked.
@@ -124,11 +129,20 @@ func New[T any](c Config[T]) (*Kind[T], error) {
 			return nil, fmt.Errorf("onetime: Config.Life: got 0, expected a life: the type %.80q has no default", c.Type)
 		}
 	}
+	if c.MaxLife == 0 {
+		c.MaxLife = c.Life
+	}
+	if c.Life > c.MaxLife {
+		return nil, fmt.Errorf("onetime: Config.MaxLife: got %s, expected %s, the Life, to 366 days", c.MaxLife, c.Life)
+	}
 	t := c.Tokens.Config()
-	k := &Kind[T]{kind: tokens.NewKind[envelope[T]](c.Type, c.Life), issuer: t.Issuer, now: t.Now}
+	k := &Kind[T]{kind: tokens.NewKind[envelope[T]](c.Type, c.MaxLife), issuer: t.Issuer, now: t.Now}
 	// A Kind tells what is wrong with it when it is used.
 	if _, _, err := k.kind.Verify(context.Background(), c.Tokens, ""); auth.CodeOf(err) == auth.Internal {
-		return nil, fmt.Errorf("onetime: Config.Type or Life: %w", err)
+		return nil, fmt.Errorf("onetime: Config.Type, Life or MaxLife: %w", err)
+	}
+	if err := lifeError(c.Life, c.MaxLife); err != nil {
+		return nil, fmt.Errorf("onetime: Config.Life: %v", err)
 	}
 	if c.Keys == nil {
 		c.Keys = t.Keys
@@ -155,18 +169,27 @@ func New[T any](c Config[T]) (*Kind[T], error) {
 
 // Issue makes a token for the subject and returns its link. The subject's older token of this type, if it has one, is
 // dead when Issue has returned. So the subject is what there is one link for: an account; for an invitation its id,
-// or the invited address.
+// or the invited address. An organisation is no part of it: it belongs into the payload.
+//
+// The token lives for life, in whole seconds; 0 is Config.Life. Another than a second to Config.MaxLife is
+// auth.ValidationFailed with the field "life", and voids nothing.
 //
 // An unknown subject is what Config.State says of it. A handler that answers requests of strangers answers that as
 // it answers success, after the same time: send the mail in another goroutine.
-func (k *Kind[T]) Issue(ctx context.Context, tenant, subject string, payload T) (Link, error) {
-	l, err := k.issue(ctx, tenant, subject, payload)
-	k.tell(ctx, "link_issue", tenant, subject, err)
+func (k *Kind[T]) Issue(ctx context.Context, subject string, payload T, life time.Duration) (Link, error) {
+	l, err := k.issue(ctx, subject, payload, life)
+	k.tell(ctx, "link_issue", subject, err)
 	return l, err
 }
 
-func (k *Kind[T]) issue(ctx context.Context, tenant, subject string, payload T) (Link, error) {
-	state, err := k.state(ctx, tenant, subject, payload)
+func (k *Kind[T]) issue(ctx context.Context, subject string, payload T, life time.Duration) (Link, error) {
+	if life == 0 {
+		life = k.c.Life
+	}
+	if err := lifeError(life, k.c.MaxLife); err != nil {
+		return Link{}, err
+	}
+	state, err := k.state(ctx, subject, payload)
 	if err != nil {
 		return Link{}, err
 	}
@@ -174,7 +197,7 @@ func (k *Kind[T]) issue(ctx context.Context, tenant, subject string, payload T) 
 	if err != nil {
 		return Link{}, err
 	}
-	raw, err := k.kind.Issue(k.c.Tokens, tenant, subject, envelope[T]{keyID + "." + k.mac(key, tenant, subject, state), payload})
+	raw, err := k.kind.Issue(k.c.Tokens, subject, envelope[T]{keyID + "." + k.mac(key, subject, state), payload}, life)
 	if err != nil {
 		return Link{}, err
 	}
@@ -182,7 +205,7 @@ func (k *Kind[T]) issue(ctx context.Context, tenant, subject string, payload T) 
 	if err != nil {
 		return Link{}, err
 	}
-	if err := k.c.Store.Put(ctx, k.slot(tenant, subject), u.TokenID, u.Expires); err != nil {
+	if err := k.c.Store.Put(ctx, k.slot(subject), u.TokenID, u.Expires); err != nil {
 		return Link{}, storeError(err)
 	}
 	return Link{auth.NewSecret(k.c.URL + "#token=" + raw), auth.NewSecret(raw), u.Expires}, nil
@@ -193,7 +216,7 @@ func (k *Kind[T]) issue(ctx context.Context, tenant, subject string, payload T) 
 func (k *Kind[T]) Check(ctx context.Context, raw string) (Token[T], error) {
 	t, err := k.verify(ctx, raw)
 	if err == nil {
-		err = k.first(k.c.Store.Live(ctx, k.slot(t.Tenant, t.Subject), t.ID))
+		err = k.first(k.c.Store.Live(ctx, k.slot(t.Subject), t.ID))
 	}
 	if err != nil {
 		return Token[T]{}, err
@@ -206,7 +229,8 @@ func (k *Kind[T]) Check(ctx context.Context, raw string) (Token[T], error) {
 // auth.TokenInvalid; after its time auth.TokenExpired. While the store or the state cannot be read it is
 // auth.StoreUnavailable, and the token may be used up: offer a new link.
 //
-// Everything that counts is in the token. Take tenant, role and address from it, never from the request beside it.
+// Everything that counts is in the token. Take organisation, role and address from it, never from the request beside
+// it.
 func (k *Kind[T]) Redeem(ctx context.Context, raw string) (Token[T], error) {
 	t, err := k.verify(ctx, raw)
 	if err == nil {
@@ -219,15 +243,15 @@ func (k *Kind[T]) Redeem(ctx context.Context, raw string) (Token[T], error) {
 }
 
 func (k *Kind[T]) take(ctx context.Context, t Token[T]) error {
-	err := k.first(k.c.Store.Take(ctx, k.slot(t.Tenant, t.Subject), t.ID))
-	k.tell(ctx, "link_redeem", t.Tenant, t.Subject, err)
+	err := k.first(k.c.Store.Take(ctx, k.slot(t.Subject), t.ID))
+	k.tell(ctx, "link_redeem", t.Subject, err)
 	return err
 }
 
 // Void ends the subject's live token, if it has one, such as an invitation that is taken back.
-func (k *Kind[T]) Void(ctx context.Context, tenant, subject string) error {
-	err := storeError(k.c.Store.Drop(ctx, k.slot(tenant, subject)))
-	k.tell(ctx, "link_void", tenant, subject, err)
+func (k *Kind[T]) Void(ctx context.Context, subject string) error {
+	err := storeError(k.c.Store.Drop(ctx, k.slot(subject)))
+	k.tell(ctx, "link_void", subject, err)
 	return err
 }
 
@@ -238,13 +262,13 @@ func (k *Kind[T]) verify(ctx context.Context, raw string) (Token[T], error) {
 	if err != nil {
 		return Token[T]{}, err // garbage, or too late: not worth an event
 	}
-	t := Token[T]{c.TokenID, c.Tenant, c.Subject, e.Payload, c.IssuedAt, c.Expires}
+	t := Token[T]{c.TokenID, c.Subject, e.Payload, c.IssuedAt, c.Expires}
 	if err = k.unchanged(ctx, t, e.State); err == nil {
 		p, _ := auth.FromContext(ctx)
 		err = k.c.Who(ctx, p, t)
 	}
 	if err != nil {
-		k.tell(ctx, "link_redeem", t.Tenant, t.Subject, err)
+		k.tell(ctx, "link_redeem", t.Subject, err)
 	}
 	return t, err
 }
@@ -260,9 +284,9 @@ func (k *Kind[T]) unchanged(ctx context.Context, t Token[T], made string) error 
 	if err != nil {
 		return fmt.Errorf("%w: onetime: the key of the state: %v", auth.TokenInvalid, err)
 	}
-	now, err := k.state(ctx, t.Tenant, t.Subject, t.Payload)
+	now, err := k.state(ctx, t.Subject, t.Payload)
 	switch {
-	case err == nil && hmac.Equal([]byte(mac), []byte(k.mac(key, t.Tenant, t.Subject, now))):
+	case err == nil && hmac.Equal([]byte(mac), []byte(k.mac(key, t.Subject, now))):
 		return nil
 	case err == nil:
 		return fmt.Errorf("%w: onetime: what the token was made for has changed", auth.TokenInvalid)
@@ -273,8 +297,8 @@ func (k *Kind[T]) unchanged(ctx context.Context, t Token[T], made string) error 
 }
 
 // state gives an error that is no end the code of an outage.
-func (k *Kind[T]) state(ctx context.Context, tenant, subject string, payload T) ([]string, error) {
-	state, err := k.c.State(ctx, tenant, subject, payload)
+func (k *Kind[T]) state(ctx context.Context, subject string, payload T) ([]string, error) {
+	state, err := k.c.State(ctx, subject, payload)
 	if err != nil && !isGone(err) {
 		return nil, fmt.Errorf("%w: onetime: the state: %w", auth.StoreUnavailable, err)
 	}
@@ -289,7 +313,7 @@ func isGone(err error) bool {
 // own is the rule for kinds whose subject is an account: who is logged in as somebody else would change, or log
 // in to, an account that is not his.
 func (k *Kind[T]) own(_ context.Context, p *auth.Principal, t Token[T]) error {
-	if p != nil && (p.Subject != t.Subject || p.Tenant != t.Tenant || p.Issuer != "" && p.Issuer != k.issuer) {
+	if p != nil && p.Owner() != k.owner(t.Subject) {
 		return fmt.Errorf("%w: onetime: the token is another's than who is logged in", auth.TokenInvalid)
 	}
 	return nil
@@ -306,6 +330,24 @@ func (k *Kind[T]) first(ok bool, err error) error {
 	return nil
 }
 
+// badLife is a life that Issue was asked for in vain.
+type badLife struct{ got, most time.Duration }
+
+func lifeError(got, most time.Duration) error {
+	if got < time.Second || got > most {
+		return badLife{got, most}
+	}
+	return nil
+}
+
+func (b badLife) Error() string {
+	return fmt.Sprintf("%s: onetime: got a life of %s, expected 1s to %s", auth.ValidationFailed, b.got, b.most)
+}
+func (b badLife) Unwrap() error { return auth.ValidationFailed }
+func (b badLife) Fields() map[string]string {
+	return map[string]string{"life": fmt.Sprintf("Between a second and %s.", b.most)}
+}
+
 var errDead = fmt.Errorf("%w: onetime: the token was used, or taken back, or a newer one was made", auth.TokenInvalid)
 
 // storeError gives an error of a store that brings no code the one of an outage.
@@ -316,16 +358,17 @@ func storeError(err error) error {
 	return fmt.Errorf("%w: onetime: the store: %w", auth.StoreUnavailable, err)
 }
 
-// slot names what there is one live token of. Names that people choose do not get into keys of a store.
-func (k *Kind[T]) slot(tenant, subject string) string {
-	sum := sha256.Sum256(join(k.issuer, k.c.Type, tenant, subject))
-	return base64.RawURLEncoding.EncodeToString(sum[:])[:22] // 132 bits
+// owner is whose the tokens of a subject are.
+func (k *Kind[T]) owner(subject string) auth.Owner {
+	return auth.Owner{Issuer: k.issuer, Subject: subject}
 }
 
+func (k *Kind[T]) slot(subject string) Slot { return Slot{k.owner(subject), k.c.Type} }
+
 // mac is keyed, since a token can be read by its holder: a plain hash of a state would let him guess at it.
-func (k *Kind[T]) mac(key []byte, tenant, subject string, state []string) string {
+func (k *Kind[T]) mac(key []byte, subject string, state []string) string {
 	h := hmac.New(sha256.New, key)
-	h.Write(join(append([]string{k.c.Type, tenant, subject}, state...)...))
+	h.Write(join(append([]string{k.c.Type, k.issuer, subject}, state...)...))
 	return base64.RawURLEncoding.EncodeToString(h.Sum(nil))
 }
 
@@ -337,7 +380,7 @@ func join(parts ...string) (b []byte) {
 	return b
 }
 
-func (k *Kind[T]) tell(ctx context.Context, name, tenant, subject string, err error) {
+func (k *Kind[T]) tell(ctx context.Context, name, subject string, err error) {
 	outcome := "ok"
 	switch {
 	case err != nil && auth.CodeOf(err) == auth.StoreUnavailable:
@@ -345,5 +388,5 @@ func (k *Kind[T]) tell(ctx context.Context, name, tenant, subject string, err er
 	case err != nil:
 		outcome = string(auth.CodeOf(err))
 	}
-	k.c.Observe(ctx, auth.Event{Owner: auth.Owner{Subject: subject}, Name: name, Outcome: outcome, Time: k.now(), Err: err})
+	k.c.Observe(ctx, auth.Event{Owner: k.owner(subject), Name: name, Outcome: outcome, Time: k.now(), Err: err})
 }

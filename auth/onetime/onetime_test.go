@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -40,7 +41,7 @@ func TestRedeem(t *testing.T) {
 	}
 	token, err := w.reset.Redeem(ctx, raw)
 	ok(t, err)
-	if token.Tenant != "acme" || token.Subject != "ann" || token.Payload != annsMail() || token.ID == "" || token.Expires.Sub(token.IssuedAt) != 30*minute {
+	if token.Subject != "ann" || token.Payload != annsMail() || token.ID == "" || token.Expires.Sub(token.IssuedAt) != 30*minute {
 		t.Errorf("got %+v", token)
 	}
 	w.wantTold("link_issue ok", "link_redeem ok")
@@ -91,20 +92,20 @@ func TestATK_J23_State(t *testing.T) {
 	} {
 		w := setup(t)
 		raw := link(w, w.reset, annsMail())
-		before := w.users["acme/ann"]
-		w.set("acme/ann", c.change)
+		before := w.users["ann"]
+		w.set("ann", c.change)
 		refused(w, c.name, w.reset, ctx, raw, auth.TokenInvalid)
 		w.wantTold("link_issue ok", "link_redeem token_invalid", "link_redeem token_invalid")
-		w.set("acme/ann", func(u *user) { *u = before })
+		w.set("ann", func(u *user) { *u = before })
 		_, err := w.reset.Redeem(ctx, raw) // none of the tries has used it up
 		ok(t, err)
 	}
 
 	// One part of a state does not flow into the next.
 	w := setup(t)
-	w.set("acme/ann", func(u *user) { u.hash, u.mail = "ab", "c" })
+	w.set("ann", func(u *user) { u.hash, u.mail = "ab", "c" })
 	raw := link(w, w.reset, annsMail())
-	w.set("acme/ann", func(u *user) { u.hash, u.mail = "a", "bc" })
+	w.set("ann", func(u *user) { u.hash, u.mail = "a", "bc" })
 	refused(w, "parts of a state", w.reset, ctx, raw, auth.TokenInvalid)
 }
 
@@ -113,13 +114,16 @@ func TestATK_J23_AnotherUser(t *testing.T) {
 	w := setup(t)
 	raw := link(w, w.reset, annsMail())
 	for name, p := range map[string]*auth.Principal{
-		"another user":   {Issuer: issuer, Tenant: "acme", Subject: "bob"},
-		"another tenant": {Issuer: issuer, Tenant: "other", Subject: "ann"},
-		"another issuer": {Issuer: "https://evil.example", Tenant: "acme", Subject: "ann"},
+		"another user":   {Issuer: issuer, Subject: "bob"},
+		"another issuer": {Issuer: "https://evil.example", Subject: "ann"},
+		"no issuer":      {Subject: "ann"},
 	} {
 		refused(w, name, w.reset, as(p), raw, auth.TokenInvalid)
 	}
-	_, err := w.reset.Redeem(as(&auth.Principal{Issuer: issuer, Tenant: "acme", Subject: "ann"}), raw)
+	_, err := w.reset.Redeem(as(&auth.Principal{Issuer: issuer, Subject: "ann"}), raw)
+	ok(t, err)
+	// She is one person, in whichever organisation her login holds.
+	_, err = w.reset.Redeem(as(&auth.Principal{Issuer: issuer, Tenant: "club", Subject: "ann"}), link(w, w.reset, annsMail()))
 	ok(t, err)
 	_, err = w.reset.Redeem(ctx, link(w, w.reset, annsMail()))
 	ok(t, err)
@@ -130,9 +134,15 @@ func TestATK_L16_EarlierLinksDie(t *testing.T) {
 	w := setup(t)
 	verify := kind(w, tokens.VerifyEmail)
 	other := link(w, verify, annsMail())
-	bob, err := w.reset.Issue(ctx, "acme", "bob", mailed{"bob@example.com"})
+	bob, err := w.reset.Issue(ctx, "bob", mailed{"bob@example.com"}, 0)
 	ok(t, err)
-	namesake, err := w.reset.Issue(ctx, "other", "ann", mailed{"ann@other.example"})
+	// ATK-S11: the ann of another issuer, over the same store.
+	elsewhere := setup(t)
+	elsewhere.store = w.store
+	elsewhere.tokens, err = tokens.New(tokens.Config{Keys: w.tokens.Config().Keys, Issuer: "https://other.example.com", Audience: "app"})
+	ok(t, err)
+	others := kind(elsewhere, tokens.ResetPassword)
+	namesake, err := others.Issue(ctx, "ann", annsMail(), 0)
 	ok(t, err)
 	var links []string
 	for range 20 {
@@ -141,15 +151,20 @@ func TestATK_L16_EarlierLinksDie(t *testing.T) {
 	for _, raw := range links[:19] {
 		refused(w, "an earlier link", w.reset, ctx, raw, auth.TokenInvalid)
 	}
-	for _, raw := range []string{links[19], bob.Token.Reveal(), namesake.Token.Reveal()} {
+	refused(w, "another issuer's", w.reset, ctx, namesake.Token.Reveal(), auth.TokenInvalid)
+	refused(elsewhere, "another issuer's", others, ctx, links[19], auth.TokenInvalid)
+	for _, raw := range []string{links[19], bob.Token.Reveal()} {
 		_, err := w.reset.Redeem(ctx, raw)
 		ok(t, err)
 	}
+	ok(t, w.reset.Void(ctx, "ann"))
+	_, err = others.Redeem(ctx, namesake.Token.Reveal())
+	ok(t, err)
 	_, err = verify.Redeem(ctx, other)
 	ok(t, err)
 
 	taken := link(w, w.reset, annsMail())
-	ok(t, w.reset.Void(ctx, "acme", "ann"))
+	ok(t, w.reset.Void(ctx, "ann"))
 	refused(w, "taken back", w.reset, ctx, taken, auth.TokenInvalid)
 }
 
@@ -172,7 +187,7 @@ func TestATK_J24_URL(t *testing.T) {
 		c.URL = u
 		k, err := onetime.New(c)
 		ok(t, err)
-		l, err := k.Issue(ctx, "acme", "ann", annsMail())
+		l, err := k.Issue(ctx, "ann", annsMail(), 0)
 		ok(t, err)
 		if got := l.URL.Reveal(); got != u+"#token="+l.Token.Reveal() {
 			t.Errorf("got %q", got)
@@ -188,7 +203,7 @@ func TestLives(t *testing.T) {
 			tokens.Invite: 7 * day, tokens.VerifyEmail: day, tokens.ResetPassword: 30 * minute, tokens.MagicLink: 15 * minute,
 		} {
 			k := kind(w, typ)
-			l, err := k.Issue(ctx, "acme", "ann", annsMail())
+			l, err := k.Issue(ctx, "ann", annsMail(), 0)
 			ok(t, err)
 			time.Sleep(life - time.Second)
 			_, err = k.Check(ctx, l.Token.Reveal())
@@ -199,6 +214,50 @@ func TestLives(t *testing.T) {
 		k := kind(w, "unsubscribe+jwt", func(c *onetime.Config[mailed]) { c.Life = 366 * day })
 		_, err := k.Redeem(ctx, link(w, k, annsMail()))
 		ok(t, err)
+	})
+}
+
+// each invitation may have a life of its own, up to the most that its kind allows.
+func TestIssue_Q_42_LifeOfOneLink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := setup(t)
+		k := kind(w, tokens.Invite, func(c *onetime.Config[mailed]) { c.MaxLife = 30 * day })
+		for asked, life := range map[time.Duration]time.Duration{0: 7 * day, time.Second: time.Second, hour: hour, 30 * day: 30 * day} {
+			l, err := k.Issue(ctx, "ann", annsMail(), asked)
+			ok(t, err)
+			if got := time.Until(l.Expires); got > life || got < life-time.Second {
+				t.Errorf("asked for %s: the link says %s", asked, got)
+			}
+			time.Sleep(life - time.Second)
+			if life > time.Second {
+				_, err = k.Check(ctx, l.Token.Reveal())
+				ok(t, err)
+			}
+			time.Sleep(time.Second)
+			refused(w, "over", k, ctx, l.Token.Reveal(), auth.TokenExpired)
+		}
+
+		// What cannot be is told by field, and leaves the link that is on its way alive.
+		alive := link(w, k, annsMail())
+		for _, kind := range []*onetime.Kind[mailed]{k, w.reset} { // the one with a longer life, and one without
+			for _, asked := range []time.Duration{-1, -hour, time.Millisecond, 30*day + 1, 1 << 62} {
+				l, err := kind.Issue(ctx, "ann", annsMail(), asked)
+				var fields interface{ Fields() map[string]string }
+				if auth.CodeOf(err) != auth.ValidationFailed || !errors.As(err, &fields) || fields.Fields()["life"] == "" || l.Token.Reveal() != "" {
+					t.Errorf("asked for %s: got %v", asked, err)
+				}
+			}
+		}
+		if _, err := w.reset.Issue(ctx, "ann", annsMail(), 31*minute); auth.CodeOf(err) != auth.ValidationFailed {
+			t.Errorf("longer than a kind without MaxLife: got %v", err)
+		}
+		_, err := k.Redeem(ctx, alive)
+		ok(t, err)
+
+		// A token that lives longer than the kind allows by now is refused.
+		long, err := k.Issue(ctx, "ann", annsMail(), 30*day)
+		ok(t, err)
+		refused(w, "a lowered MaxLife", kind(w, tokens.Invite), ctx, long.Token.Reveal(), auth.TokenInvalid)
 	})
 }
 
@@ -214,7 +273,7 @@ func TestATK_J21_Purposes(t *testing.T) {
 	foreign.store = w.store
 	refused(w, "staging's", w.reset, ctx, link(foreign, kind(foreign, tokens.ResetPassword), annsMail()), auth.TokenInvalid)
 	// A kind of package tokens without this one's envelope.
-	plain, err := tokens.NewKind[mailed](tokens.ResetPassword, minute).Issue(w.tokens, "acme", "ann", annsMail())
+	plain, err := tokens.NewKind[mailed](tokens.ResetPassword, minute).Issue(w.tokens, "ann", annsMail(), 0)
 	ok(t, err)
 	refused(w, "a token that names no state", w.reset, ctx, plain, auth.TokenInvalid)
 	for name, raw := range map[string]string{"empty": "", "garbage": "x.y.z", "1 MiB": strings.Repeat("A", 1<<20)} {
@@ -250,23 +309,23 @@ func TestOutages_ATK_D08(t *testing.T) {
 	raw := link(w, w.reset, annsMail())
 	w.down = errOutage
 	refused(w, "users down", w.reset, ctx, raw, auth.StoreUnavailable)
-	if _, err := w.reset.Issue(ctx, "acme", "ann", annsMail()); auth.CodeOf(err) != auth.StoreUnavailable {
+	if _, err := w.reset.Issue(ctx, "ann", annsMail(), 0); auth.CodeOf(err) != auth.StoreUnavailable {
 		t.Errorf("Issue: got %v", err)
 	}
 	w.down = nil
 	_, err := w.reset.Redeem(ctx, raw)
 	ok(t, err)
-	if _, err := w.reset.Issue(ctx, "acme", "eve", annsMail()); auth.CodeOf(err) != auth.NotFound {
+	if _, err := w.reset.Issue(ctx, "eve", annsMail(), 0); auth.CodeOf(err) != auth.NotFound {
 		t.Errorf("an unknown subject: got %v", err)
 	}
 
 	down := kind(w, tokens.Invite, func(c *onetime.Config[mailed]) { c.Store = broken{} })
-	if _, err := down.Issue(ctx, "acme", "ann", annsMail()); auth.CodeOf(err) != auth.StoreUnavailable {
+	if _, err := down.Issue(ctx, "ann", annsMail(), 0); auth.CodeOf(err) != auth.StoreUnavailable {
 		t.Errorf("Issue: got %v", err)
 	}
 	raw = link(w, kind(w, tokens.Invite), annsMail())
 	refused(w, "store down", down, ctx, raw, auth.StoreUnavailable)
-	if err := down.Void(ctx, "acme", "ann"); auth.CodeOf(err) != auth.StoreUnavailable {
+	if err := down.Void(ctx, "ann"); auth.CodeOf(err) != auth.StoreUnavailable {
 		t.Errorf("Void: got %v", err)
 	}
 }
@@ -274,10 +333,10 @@ func TestOutages_ATK_D08(t *testing.T) {
 // broken is a store that is down.
 type broken struct{}
 
-func (broken) Put(context.Context, string, string, time.Time) error { return errOutage }
-func (broken) Live(context.Context, string, string) (bool, error)   { return true, errOutage }
-func (broken) Take(context.Context, string, string) (bool, error)   { return true, errOutage }
-func (broken) Drop(context.Context, string) error                   { return errOutage }
+func (broken) Put(context.Context, onetime.Slot, string, time.Time) error { return errOutage }
+func (broken) Live(context.Context, onetime.Slot, string) (bool, error)   { return true, errOutage }
+func (broken) Take(context.Context, onetime.Slot, string) (bool, error)   { return true, errOutage }
+func (broken) Drop(context.Context, onetime.Slot) error                   { return errOutage }
 
 func TestNewRefuses(t *testing.T) {
 	w := setup(t)
@@ -292,8 +351,11 @@ func TestNewRefuses(t *testing.T) {
 		"Config.Store: got nil":           func(c *onetime.Config[mailed]) { c.Store = nil },
 		"Config.State: got nil":           func(c *onetime.Config[mailed]) { c.State = nil },
 		"Config.Life: got 0":              func(c *onetime.Config[mailed]) { c.Type = "own+jwt" },
-		"Config.Type or Life: tokens: Ne": func(c *onetime.Config[mailed]) { c.Type, c.Life = tokens.Access, hour },
+		"Config.Type, Life or MaxLife: t": func(c *onetime.Config[mailed]) { c.Type, c.Life = tokens.Access, hour },
 		"got a life of 1ms":               func(c *onetime.Config[mailed]) { c.Life = time.Millisecond },
+		"Config.Life: validation_failed":  func(c *onetime.Config[mailed]) { c.Life, c.MaxLife = -hour, hour },
+		"Config.MaxLife: got 10m0s":       func(c *onetime.Config[mailed]) { c.MaxLife = 10 * minute },
+		"got a life of 8808h0m0s":         func(c *onetime.Config[mailed]) { c.MaxLife = 367 * day },
 	} {
 		c := onetime.Config[mailed]{Tokens: w.tokens, Store: w.store, Type: tokens.ResetPassword, URL: base, State: w.state}
 		change(&c)
@@ -307,7 +369,7 @@ func TestNewRefuses(t *testing.T) {
 // store, and of the state nothing in the token.
 func TestSTD_V04_Secrets(t *testing.T) {
 	w := setup(t)
-	l, err := w.reset.Issue(ctx, "acme", "ann", annsMail())
+	l, err := w.reset.Issue(ctx, "ann", annsMail(), 0)
 	ok(t, err)
 	var out bytes.Buffer
 	_, _ = fmt.Fprintf(&out, "%v %+v %#v %s", l, &l, l, struct{ l onetime.Link }{l})
@@ -323,7 +385,7 @@ func TestSTD_V04_Secrets(t *testing.T) {
 	if body := unb64(parts[1]); strings.Contains(body, "hash-1") || strings.Contains(body, b64("hash-1")) {
 		t.Errorf("the state is in the token: %s", body)
 	}
-	same, err := w.reset.Issue(ctx, "acme", "ann", annsMail())
+	same, err := w.reset.Issue(ctx, "ann", annsMail(), 0)
 	ok(t, err)
 	if unb64(strings.Split(same.Token.Reveal(), ".")[1]) == unb64(parts[1]) {
 		t.Error("two tokens are equal")

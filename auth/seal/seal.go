@@ -135,9 +135,9 @@ func New(c Config) (*Sealer, error) {
 	return &Sealer{s}, nil
 }
 
-// Seal returns text sealed for the place, as dws1.<key id>.<base64url>: XChaCha20-Poly1305
-// (draft-irtf-cfrg-xchacha) under the current key, with a nonce of 192 bits that depends on random bits, the place and the text.
-// It is a third longer than text and its length tells text's. A text over [MaxBytes] is an error.
+// Seal returns text sealed for the place, as dws1.<key id>.<base64url>: XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha)
+// under the current key, with a nonce of 192 bits that depends on random bits, the place and the text. It is a third
+// longer than text and its length tells text's. A text over [MaxBytes] is an error.
 func (s *Sealer) Seal(at Place, text string) (string, error) { return s.seal(value, "", at, text) }
 
 // Open returns the text of a sealed value, and whether the caller should store a new Seal of it now,

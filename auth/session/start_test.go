@@ -164,7 +164,7 @@ func TestStepUp_LogoutWithTheOldToken(t *testing.T) {
 // ATK-S12: a login whose second factor is missing opens nothing here.
 func TestATK_S12_PendingLogin(t *testing.T) {
 	w := setup(t)
-	pending, err := tokens.NewKind[struct{}](tokens.PendingLogin, 5*minute).Issue(w.tokens, "acme", "ann", struct{}{})
+	pending, err := tokens.NewKind[struct{}](tokens.PendingLogin, 5*minute).Issue(w.tokens, "ann", struct{}{}, 0)
 	ok(t, err)
 	pair := w.login(ann(1))
 	before := w.store.asked.Load()

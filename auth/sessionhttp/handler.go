@@ -97,6 +97,14 @@ func (h *handler) refused(r *http.Request, by string, err error) error {
 	return err
 }
 
+// refreshed is refresh, whose refusals name what was shown.
+func (h *handler) refreshed(w http.ResponseWriter, r *http.Request) error {
+	if h.Bearer {
+		return auth.RefreshToken.Refuse(h.refresh(w, r))
+	}
+	return auth.SessionCookie.Refuse(h.refresh(w, r))
+}
+
 func (h *handler) refresh(w http.ResponseWriter, r *http.Request) error {
 	if h.Bearer {
 		token, err := refreshToken(r)

@@ -131,7 +131,7 @@ func New(c Config) (http.Handler, error) {
 
 	mux := http.NewServeMux()
 	mux.Handle("POST /login", login(endpoint(h.login)))
-	mux.Handle("POST /refresh", byRefresh(endpoint(h.refresh)))
+	mux.Handle("POST /refresh", byRefresh(endpoint(h.refreshed)))
 	mux.Handle("POST /logout", byRefresh(endpoint(h.logout)))
 	if c.Bearer {
 		mux.Handle("POST /narrow", byRefresh(endpoint(h.narrow)))

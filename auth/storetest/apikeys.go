@@ -34,6 +34,9 @@ func APIKeys(t *testing.T, open func(t *testing.T) apikey.Store) {
 		{"ATK-J28 delete: another's", apiDeleteAnothers},
 		{"delete", apiDelete},
 		{"ATK-I06 owners are not confused", apiOwners},
+		{"ATK-S11 U-24 two issuers", apiIssuers},
+		{"U-24 two organisations", apiOrganisations},
+		{"U-24 swap widens nothing", apiSwapWidens},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(&apiKit{t, open(t)}) })
 	}
@@ -47,12 +50,19 @@ type apiKit struct {
 // apiMoment is the present to the millisecond, as stores keep it.
 func apiMoment() time.Time { return time.UnixMilli(time.Now().UnixMilli()) }
 
-// apiRecord returns a key of ann of acme.
+// ann has the keys of most tests.
+var ann = apiOwner("ann")
+
+func apiOwner(subject string) auth.Owner {
+	return auth.Owner{Issuer: "https://api.example.com", Subject: subject}
+}
+
+// apiRecord returns a key of ann's that is limited to acme.
 func apiRecord(change ...func(*apikey.Record)) apikey.Record {
 	now := apiMoment()
 	r := apikey.Record{
 		Key: apikey.Key{
-			ID: rand.Text()[:17], Tenant: "acme", Owner: "ann", Name: "nightly build", Scopes: []string{"read", "write:all"},
+			ID: rand.Text()[:17], Owner: ann, Tenant: "acme", Name: "nightly build", Scopes: []string{"read", "write:all"},
 			Created: now, Made: now, Expires: now.Add(long),
 		},
 		Proofs: []apikey.Proof{{Hash: apiProof(), Until: now.Add(long)}},
@@ -68,8 +78,8 @@ func apiProof() (hash [sha256.Size]byte) {
 	return hash
 }
 
-func apiOf(tenant, owner string) func(*apikey.Record) {
-	return func(r *apikey.Record) { r.Tenant, r.Owner = tenant, owner }
+func apiOf(owner auth.Owner) func(*apikey.Record) {
+	return func(r *apikey.Record) { r.Owner = owner }
 }
 
 func (k *apiKit) create(change ...func(*apikey.Record)) apikey.Record {
@@ -97,7 +107,7 @@ func (k *apiKit) want(r apikey.Record) {
 	if text := apiText(got); text != apiText(r) {
 		k.Errorf("got  %s\nwant %s", text, apiText(r))
 	}
-	list := k.list(r.Tenant, r.Owner)
+	list := k.list(r.Owner)
 	if !slices.ContainsFunc(list, func(key apikey.Key) bool {
 		return apiText(apikey.Record{Key: key}) == apiText(apikey.Record{Key: r.Key})
 	}) {
@@ -108,7 +118,7 @@ func (k *apiKit) want(r apikey.Record) {
 // apiText writes a record without what two equal ones may differ in: time zones, and nil for empty.
 func apiText(r apikey.Record) string {
 	times := []time.Time{r.Created, r.Made, r.Expires, r.LastUsed}
-	text := fmt.Sprintf("%q %q %q %q %q", r.ID, r.Tenant, r.Owner, r.Name, r.Scopes)
+	text := fmt.Sprintf("%q %q %q %q %q %q", r.ID, r.Owner.Issuer, r.Owner.Subject, r.Tenant, r.Name, r.Scopes)
 	for _, p := range r.Proofs {
 		times = append(times, p.Until)
 		text += fmt.Sprintf(" %x", p.Hash)
@@ -119,9 +129,9 @@ func apiText(r apikey.Record) string {
 	return text
 }
 
-func (k *apiKit) list(tenant, owner string) []apikey.Key {
+func (k *apiKit) list(owner auth.Owner) []apikey.Key {
 	k.Helper()
-	list, err := k.store.List(k.Context(), tenant, owner)
+	list, err := k.store.List(k.Context(), owner)
 	if err != nil {
 		k.Fatalf("List: %v", err)
 	}
@@ -133,7 +143,7 @@ func (k *apiKit) gone(r apikey.Record) {
 	if got, err := k.store.Get(k.Context(), r.ID); auth.CodeOf(err) != auth.NotFound {
 		k.Errorf("Get: got %v, %v, expected not_found", got.ID, err)
 	}
-	for _, key := range k.list(r.Tenant, r.Owner) {
+	for _, key := range k.list(r.Owner) {
 		if key.ID == r.ID {
 			k.Error("it is listed")
 		}
@@ -154,9 +164,9 @@ func (k *apiKit) touch(id string, at time.Time) {
 	}
 }
 
-func (k *apiKit) delete(want bool, tenant, owner, id string) {
+func (k *apiKit) delete(want bool, owner auth.Owner, id string) {
 	k.Helper()
-	if ok, err := k.store.Delete(k.Context(), tenant, owner, id); err != nil || ok != want {
+	if ok, err := k.store.Delete(k.Context(), owner, id); err != nil || ok != want {
 		k.Errorf("Delete: got %t, %v, expected %t", ok, err, want)
 	}
 }
@@ -187,21 +197,22 @@ func apiNone(k *apiKit) {
 	k.gone(r)
 	k.swap(false, r, r.Proofs[0].Hash)
 	k.touch(r.ID, apiMoment())
-	k.delete(false, r.Tenant, r.Owner, r.ID)
+	k.delete(false, r.Owner, r.ID)
 	k.gone(r)
 }
 
 // Ids are random; one that is there must not be taken over, whoever asks.
 func apiTwice(k *apiKit) {
 	r := k.create()
-	for _, owner := range []string{"ann", "eve"} {
-		twice := apiRecord(apiOf("acme", owner), func(t *apikey.Record) { t.ID = r.ID })
+	eve := apiOwner("eve")
+	for _, owner := range []auth.Owner{ann, eve} {
+		twice := apiRecord(apiOf(owner), func(t *apikey.Record) { t.ID = r.ID })
 		if ok, err := k.store.Create(k.Context(), twice, 1000); err == nil {
 			k.Errorf("for %s: got %t, expected an error", owner, ok)
 		}
 	}
 	k.want(r)
-	if list := k.list("acme", "eve"); len(list) > 0 {
+	if list := k.list(eve); len(list) > 0 {
 		k.Errorf("eve has %v", list)
 	}
 }
@@ -228,9 +239,10 @@ func apiMost(k *apiKit) {
 	try(true)
 	refused := try(false)
 	k.gone(refused)
-	try(true, apiOf("acme", "bob"))
-	try(true, apiOf("other", "ann"))
-	k.delete(true, "acme", "ann", first.ID)
+	try(false, func(r *apikey.Record) { r.Tenant = "other" }) // the organisation is no other owner
+	try(true, apiOf(apiOwner("bob")))
+	try(true, apiOf(auth.Owner{Issuer: "https://other.example.com", Subject: "ann"}))
+	k.delete(true, ann, first.ID)
 	try(true, func(r *apikey.Record) { r.Expires = r.Created.Add(2 * long) })
 	try(false)
 	// The hour of two of them is over at the moment at which the next is made.
@@ -239,10 +251,10 @@ func apiMost(k *apiKit) {
 
 func apiMostRace(k *apiKit) {
 	for round := range rounds(20) {
-		owner := fmt.Sprint("u", round)
+		owner := apiOwner(fmt.Sprint("u", round))
 		var made atomic.Int64
 		each(20, func(int) {
-			ok, err := k.store.Create(k.Context(), apiRecord(apiOf("acme", owner)), 5)
+			ok, err := k.store.Create(k.Context(), apiRecord(apiOf(owner)), 5)
 			if err != nil {
 				k.Error(err)
 			}
@@ -250,7 +262,7 @@ func apiMostRace(k *apiKit) {
 				made.Add(1)
 			}
 		})
-		if n := len(k.list("acme", owner)); made.Load() != 5 || n != 5 {
+		if n := len(k.list(owner)); made.Load() != 5 || n != 5 {
 			k.Fatalf("%d were made and %d are listed, expected 5", made.Load(), n)
 		}
 	}
@@ -307,7 +319,7 @@ func apiSwapRace(k *apiKit) {
 		if got := k.get(old.ID); got.Proofs[0].Hash != winner.Load().(apikey.Record).Proofs[0].Hash {
 			k.Fatal("another is there than the one that won")
 		}
-		k.delete(true, old.Tenant, old.Owner, old.ID)
+		k.delete(true, old.Owner, old.ID)
 	}
 }
 
@@ -320,7 +332,7 @@ func apiReviveRace(k *apiKit) {
 			case 0:
 				_, errs[i] = k.store.Swap(k.Context(), apiRotated(old), old.Proofs[0].Hash)
 			case 1:
-				_, errs[i] = k.store.Delete(k.Context(), old.Tenant, old.Owner, old.ID)
+				_, errs[i] = k.store.Delete(k.Context(), old.Owner, old.ID)
 			default:
 				errs[i] = k.store.Touch(k.Context(), old.ID, apiMoment())
 			}
@@ -364,17 +376,17 @@ func apiTouchRace(k *apiKit) {
 
 func apiDeleteAnothers(k *apiKit) {
 	r := k.create()
-	for _, o := range [][2]string{{"acme", "bob"}, {"other", "ann"}, {"", "ann"}, {"acme", ""}, {"ann", "acme"}} {
-		k.delete(false, o[0], o[1], r.ID)
+	for _, o := range []auth.Owner{apiOwner("bob"), {Issuer: "https://other.example.com", Subject: "ann"}, {Subject: "ann"}, apiOwner(""), {Issuer: "ann", Subject: ann.Issuer}} {
+		k.delete(false, o, r.ID)
 	}
 	k.want(r)
 }
 
 func apiDelete(k *apiKit) {
 	r, other := k.create(), k.create()
-	k.delete(true, r.Tenant, r.Owner, r.ID)
+	k.delete(true, r.Owner, r.ID)
 	k.gone(r)
-	k.delete(false, r.Tenant, r.Owner, r.ID)
+	k.delete(false, r.Owner, r.ID)
 	k.swap(false, apiRotated(r), r.Proofs[0].Hash)
 	k.touch(r.ID, apiMoment())
 	k.gone(r)
@@ -384,13 +396,70 @@ func apiDelete(k *apiKit) {
 // Names that mean something to a store, or that flow into each other.
 func apiOwners(k *apiKit) {
 	names := [][2]string{{"a", "bc"}, {"ab", "c"}, {"", "abc"}, {"a:b", "c"}, {"a", "b:c"}, {"*", "*"}, {"{x}", "{y}"}, {"a\r\nb", "\x00"}, {"", "acme"}, {"ACME", "ann"}, {"acme", "ann "}}
-	want := map[[2]string]string{}
+	want := map[auth.Owner]string{}
 	for _, n := range names {
-		want[n] = k.create(apiOf(n[0], n[1])).ID
+		o := auth.Owner{Issuer: n[0], Subject: n[1]}
+		want[o] = k.create(apiOf(o)).ID
 	}
-	for _, n := range names {
-		if list := k.list(n[0], n[1]); len(list) != 1 || list[0].ID != want[n] {
-			k.Errorf("%q: got %v", n, list)
+	for o, id := range want {
+		if list := k.list(o); len(list) != 1 || list[0].ID != id {
+			k.Errorf("%q: got %v", o, list)
 		}
 	}
+}
+
+// ATK-S11, U-24: equal subjects of two issuers share nothing, whatever organisation their keys are limited to.
+func apiIssuers(k *apiKit) {
+	other := auth.Owner{Issuer: "https://other.example.com", Subject: ann.Subject}
+	mine, theirs := k.create(), k.create(apiOf(other))
+	for _, r := range []apikey.Record{mine, theirs} {
+		if list := k.list(r.Owner); len(list) != 1 || list[0].ID != r.ID {
+			k.Errorf("%v: got %v", r.Owner, list)
+		}
+	}
+	k.delete(false, other, mine.ID)
+	k.delete(false, ann, theirs.ID)
+	stolen := apiRotated(mine)
+	stolen.Owner = other
+	k.swap(false, stolen, mine.Proofs[0].Hash)
+	k.want(mine)
+	k.want(theirs)
+	if list := k.list(other); len(list) != 1 {
+		k.Errorf("a swap put another's key into the list: %v", list)
+	}
+	k.delete(true, ann, mine.ID)
+	k.want(theirs)
+}
+
+// U-24: a subject that belongs to two organisations has one list.
+func apiOrganisations(k *apiKit) {
+	in := func(tenant string) func(*apikey.Record) {
+		return func(r *apikey.Record) { r.Tenant = tenant }
+	}
+	want := map[string]string{}
+	for _, tenant := range []string{"acme", "other", ""} {
+		want[k.create(in(tenant)).ID] = tenant
+	}
+	list := k.list(ann)
+	for _, key := range list {
+		if tenant, ok := want[key.ID]; !ok || tenant != key.Tenant {
+			k.Errorf("got %+v", key)
+		}
+	}
+	if len(list) != len(want) {
+		k.Errorf("got %d keys, expected %d", len(list), len(want))
+	}
+	for id := range want {
+		k.delete(true, ann, id)
+	}
+}
+
+// U-24: what a rotation may change is the secret and its times.
+func apiSwapWidens(k *apiKit) {
+	old := k.create()
+	next := apiRotated(old)
+	wide := next
+	wide.Tenant, wide.Name, wide.Scopes, wide.Created = "", "mighty", []string{"everything"}, next.Created.Add(time.Hour)
+	k.swap(true, wide, old.Proofs[0].Hash)
+	k.want(next)
 }

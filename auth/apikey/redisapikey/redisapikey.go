@@ -64,14 +64,14 @@ func New(c Config) (*Store, error) {
 
 func (s *Store) key(id string) string { return s.guard.Tag() + "k:" + id }
 
-func (s *Store) index(tenant, owner string) string {
-	return s.guard.Tag() + "K:" + redisguard.Hash(tenant, owner)
+func (s *Store) index(o auth.Owner) string {
+	return s.guard.Tag() + "K:" + redisguard.Hash(o.Issuer, o.Subject)
 }
 
 // Create implements [apikey.Store].
 func (s *Store) Create(ctx context.Context, r apikey.Record, most int) (bool, error) {
 	row := encode(r)
-	reply, err := s.run(ctx, createScript, []string{s.key(r.ID), s.index(r.Tenant, r.Owner)},
+	reply, err := s.run(ctx, createScript, []string{s.key(r.ID), s.index(r.Owner)},
 		append([]any{r.ID, most, r.Created.UnixMilli(), r.Expires.UnixMilli(), row[fProofs]}, pairs(row)...)...)
 	if err != nil {
 		return false, err
@@ -98,8 +98,8 @@ func (s *Store) Get(ctx context.Context, id string) (apikey.Record, error) {
 // Swap implements [apikey.Store].
 func (s *Store) Swap(ctx context.Context, r apikey.Record, present [sha256.Size]byte) (bool, error) {
 	row := encode(r)
-	return s.decide(ctx, swapScript, []string{s.key(r.ID), s.index(r.Tenant, r.Owner)},
-		append([]any{r.ID, fmt.Sprintf("%x", present), r.Expires.UnixMilli(), row[fProofs]}, pairs(row)...)...)
+	return s.decide(ctx, swapScript, []string{s.key(r.ID), s.index(r.Owner)},
+		r.ID, fmt.Sprintf("%x", present), r.Owner.Issuer, r.Owner.Subject, row[fMade], row[fExpires], row[fProofs])
 }
 
 // Touch implements [apikey.Store].
@@ -109,13 +109,13 @@ func (s *Store) Touch(ctx context.Context, id string, at time.Time) error {
 }
 
 // Delete implements [apikey.Store].
-func (s *Store) Delete(ctx context.Context, tenant, owner, id string) (bool, error) {
-	return s.decide(ctx, deleteScript, []string{s.key(id), s.index(tenant, owner)}, id, tenant, owner, rand.Text())
+func (s *Store) Delete(ctx context.Context, owner auth.Owner, id string) (bool, error) {
+	return s.decide(ctx, deleteScript, []string{s.key(id), s.index(owner)}, id, owner.Issuer, owner.Subject, rand.Text())
 }
 
 // List implements [apikey.Store]. A row that cannot be read is an error beside the others.
-func (s *Store) List(ctx context.Context, tenant, owner string) ([]apikey.Key, error) {
-	ids, err := s.run(ctx, idsScript, []string{s.index(tenant, owner)})
+func (s *Store) List(ctx context.Context, owner auth.Owner) ([]apikey.Key, error) {
+	ids, err := s.run(ctx, idsScript, []string{s.index(owner)})
 	if err != nil || len(ids) == 0 {
 		return nil, err
 	}
@@ -144,7 +144,7 @@ func (s *Store) List(ctx context.Context, tenant, owner string) ([]apikey.Key, e
 		case err != nil:
 			bad = err
 		case !found: // expired or deleted since
-		case r.Tenant != tenant || r.Owner != owner:
+		case r.Owner != owner:
 			bad = unreadable("the index of an owner names another's key")
 		default:
 			list = append(list, r.Key)

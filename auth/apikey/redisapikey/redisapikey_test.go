@@ -93,7 +93,7 @@ func keys(t testing.TB, store apikey.Store) *apikey.Keys {
 
 func create(t testing.TB, k *apikey.Keys) (string, apikey.Key) {
 	t.Helper()
-	secret, key, err := k.Create(t.Context(), apikey.Spec{Tenant: "acme", Owner: "ann", Name: "build", Scopes: []string{"read"}})
+	secret, key, err := k.Create(t.Context(), apikey.Spec{Subject: "ann", Tenant: "acme", Name: "build", Scopes: []string{"read"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,6 +111,43 @@ func compose(prefix, id, secret string) string {
 	return text + "_" + tail
 }
 
+// ATK-S11, U-24: two issuers under one prefix, a subject "ann" each. The key of the one is no key at the other, and two
+// organisations of one ann are one list.
+func TestTwoIssuersUnderOnePrefix_ATK_S11_U_24(t *testing.T) {
+	server := redistest.Start(t)
+	store := open(t, server.Client())
+	k := keys(t, store)
+	other, err := apikey.New(apikey.Config{Store: store, Issuer: "https://other.example.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, key := create(t, k)
+	if _, _, err := k.Create(t.Context(), apikey.Spec{Subject: "ann", Tenant: "club", Name: "x"}); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := other.Verify(t.Context(), text); auth.CodeOf(err) != auth.APIKeyInvalid {
+		t.Errorf("at the other issuer: got %+v, %v", p, err)
+	}
+	if err := other.RevokeAll(t.Context(), "ann"); err != nil {
+		t.Error(err)
+	}
+	if err := other.Revoke(t.Context(), "ann", key.ID); auth.CodeOf(err) != auth.NotFound {
+		t.Errorf("revoked by the other issuer: %v", err)
+	}
+	if list, err := other.List(t.Context(), "ann"); err != nil || len(list) > 0 {
+		t.Errorf("listed at the other issuer: %v, %v", list, err)
+	}
+	if list, err := k.List(t.Context(), "ann"); err != nil || len(list) != 2 {
+		t.Errorf("got %d keys, %v, expected those of both organisations", len(list), err)
+	}
+	if p, err := k.Verify(t.Context(), text); err != nil || p.Tenant != "acme" {
+		t.Errorf("got %+v, %v", p, err)
+	}
+	if indexes := server.Do("KEYS", "{dw}:K:*").([]any); len(indexes) != 1 {
+		t.Errorf("got the indexes %v, expected one of ann", indexes)
+	}
+}
+
 // Counted on the wire. ATK-J28: an unknown id and a wrong secret are one round trip each, garbage is none.
 func TestRoundTrips_ATK_J28(t *testing.T) {
 	server := redistest.Start(t)
@@ -120,7 +157,7 @@ func TestRoundTrips_ATK_J28(t *testing.T) {
 	k := keys(t, open(t, client))
 	text, key := create(t, k)
 	other, gone := create(t, k)
-	if err := k.Revoke(t.Context(), "acme", "ann", gone.ID); err != nil {
+	if err := k.Revoke(t.Context(), "ann", gone.ID); err != nil {
 		t.Fatal(err)
 	}
 	mixed := compose("dwk", key.ID, strings.Split(other, "_")[2])
@@ -132,7 +169,7 @@ func TestRoundTrips_ATK_J28(t *testing.T) {
 		}
 	}
 	verify(text, "")() // loads the scripts
-	if _, err := k.List(t.Context(), "acme", "ann"); err != nil {
+	if _, err := k.List(t.Context(), "ann"); err != nil {
 		t.Fatal(err)
 	}
 	for _, step := range []struct {
@@ -141,11 +178,11 @@ func TestRoundTrips_ATK_J28(t *testing.T) {
 		want []string
 	}{
 		{"used again within the minute", verify(text, ""), []string{"EVALSHA"}},
-		{"unknown id", verify(other, auth.TokenInvalid), []string{"EVALSHA"}},
-		{"wrong secret", verify(mixed, auth.TokenInvalid), []string{"EVALSHA"}},
-		{"wrong checksum", verify(text[:len(text)-1]+"!", auth.TokenInvalid), nil},
-		{"list", func() { _, _ = k.List(t.Context(), "acme", "ann") }, []string{"EVALSHA", "EVALSHA"}},
-		{"list of none", func() { _, _ = k.List(t.Context(), "acme", "bob") }, []string{"EVALSHA"}},
+		{"unknown id", verify(other, auth.APIKeyInvalid), []string{"EVALSHA"}},
+		{"wrong secret", verify(mixed, auth.APIKeyInvalid), []string{"EVALSHA"}},
+		{"wrong checksum", verify(text[:len(text)-1]+"!", auth.APIKeyInvalid), nil},
+		{"list", func() { _, _ = k.List(t.Context(), "ann") }, []string{"EVALSHA", "EVALSHA"}},
+		{"list of none", func() { _, _ = k.List(t.Context(), "bob") }, []string{"EVALSHA"}},
 		{"ATK-D05 NOSCRIPT", func() { server.Do("SCRIPT", "FLUSH"); verify(text, "")() }, []string{"EVALSHA", "EVAL"}},
 	} {
 		proxy.Requests()
@@ -161,7 +198,7 @@ func TestDump_STD_V04_STD_V05(t *testing.T) {
 	server := redistest.Start(t)
 	k := keys(t, open(t, server.Client()))
 	text, key := create(t, k)
-	next, _, err := k.Rotate(t.Context(), "acme", "ann", key.ID, time.Hour)
+	next, _, err := k.Rotate(t.Context(), "ann", key.ID, time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -201,7 +238,7 @@ func TestDump_STD_V04_STD_V05(t *testing.T) {
 			}
 		}
 	}
-	if err := k.Revoke(t.Context(), "acme", "ann", key.ID); err != nil {
+	if err := k.Revoke(t.Context(), "ann", key.ID); err != nil {
 		t.Fatal(err)
 	}
 	left := server.Dump() // for a minute: see scripts.go
@@ -239,11 +276,11 @@ func TestOutage(t *testing.T) {
 				do   func() error
 			}{
 				{"verify", func() error { _, err := k.Verify(t.Context(), text); return err }},
-				{"list", func() error { _, err := k.List(t.Context(), "acme", "ann"); return err }},
-				{"rotate", func() error { _, _, err := k.Rotate(t.Context(), "acme", "ann", key.ID, time.Hour); return err }},
-				{"revoke", func() error { return k.Revoke(t.Context(), "acme", "bob", key.ID) }},
+				{"list", func() error { _, err := k.List(t.Context(), "ann"); return err }},
+				{"rotate", func() error { _, _, err := k.Rotate(t.Context(), "ann", key.ID, time.Hour); return err }},
+				{"revoke", func() error { return k.Revoke(t.Context(), "bob", key.ID) }},
 				{"create", func() error {
-					_, _, err := k.Create(t.Context(), apikey.Spec{Owner: "ann", Name: "x"})
+					_, _, err := k.Create(t.Context(), apikey.Spec{Subject: "ann", Name: "x"})
 					return err
 				}},
 			} {
@@ -272,19 +309,19 @@ func TestOverMaxmemory_ATK_D05(t *testing.T) {
 	if _, err := k.Verify(t.Context(), text); err != nil {
 		t.Errorf("verify: %v", err)
 	}
-	next, _, err := k.Rotate(t.Context(), "acme", "ann", key.ID, 0)
+	next, _, err := k.Rotate(t.Context(), "ann", key.ID, 0)
 	if err != nil {
 		t.Fatalf("rotate: %v", err)
 	}
-	if _, _, err := k.Create(t.Context(), apikey.Spec{Owner: "ann", Name: "x"}); auth.CodeOf(err) != auth.StoreUnavailable {
+	if _, _, err := k.Create(t.Context(), apikey.Spec{Subject: "ann", Name: "x"}); auth.CodeOf(err) != auth.StoreUnavailable {
 		t.Errorf("create: got %v, expected store_unavailable", err)
 	}
-	if err := k.Revoke(t.Context(), "acme", "ann", key.ID); err != nil {
+	if err := k.Revoke(t.Context(), "ann", key.ID); err != nil {
 		t.Errorf("revoke: %v", err)
 	}
 	for _, text := range []string{text, next.Reveal()} {
-		if _, err := k.Verify(t.Context(), text); auth.CodeOf(err) != auth.TokenInvalid {
-			t.Errorf("verify: got %v, expected token_invalid", err)
+		if _, err := k.Verify(t.Context(), text); auth.CodeOf(err) != auth.APIKeyInvalid {
+			t.Errorf("verify: got %v, expected api_key_invalid", err)
 		}
 	}
 }
@@ -298,8 +335,11 @@ func TestGarbage_ATK_D07(t *testing.T) {
 		write func(row string)
 	}{
 		{"WRONGTYPE", func(row string) { server.Do("DEL", row); server.Do("SET", row, "x") }},
-		{"no owner", func(row string) { server.Do("HDEL", row, "owner") }},
-		{"an empty owner", func(row string) { server.Do("HSET", row, "owner", "") }},
+		{"no subject", func(row string) { server.Do("HDEL", row, "subject") }},
+		{"an empty subject", func(row string) { server.Do("HSET", row, "subject", "") }},
+		{"no issuer", func(row string) { server.Do("HDEL", row, "issuer") }},
+		{"an empty issuer", func(row string) { server.Do("HSET", row, "issuer", "") }},
+		{"no tenant", func(row string) { server.Do("HDEL", row, "tenant") }},
 		{"no proofs", func(row string) { server.Do("HDEL", row, "proofs") }},
 		{"empty proofs", func(row string) { server.Do("HSET", row, "proofs", "") }},
 		{"a short hash", func(row string) { server.Do("HSET", row, "proofs", "00:1") }},
@@ -324,13 +364,13 @@ func TestGarbage_ATK_D07(t *testing.T) {
 	// An index that names another's key.
 	server.Do("FLUSHALL")
 	_, key := create(t, k)
-	if _, _, err := k.Create(t.Context(), apikey.Spec{Tenant: "acme", Owner: "bob", Name: "x"}); err != nil {
+	if _, _, err := k.Create(t.Context(), apikey.Spec{Subject: "bob", Name: "x"}); err != nil {
 		t.Fatal(err)
 	}
 	for _, index := range server.Do("KEYS", "{dw}:K:*").([]any) {
 		server.Do("ZADD", index, key.Expires.UnixMilli(), key.ID)
 	}
-	if list, err := k.List(t.Context(), "acme", "bob"); auth.CodeOf(err) != auth.StoreUnavailable {
+	if list, err := k.List(t.Context(), "bob"); auth.CodeOf(err) != auth.StoreUnavailable {
 		t.Errorf("got %v, %v, expected store_unavailable", list, err)
 	}
 }
@@ -341,8 +381,8 @@ func TestForgets_ATK_D03(t *testing.T) {
 	k := keys(t, open(t, server.Client()))
 	text, _ := create(t, k)
 	server.Do("FLUSHALL")
-	if _, err := k.Verify(t.Context(), text); auth.CodeOf(err) != auth.TokenInvalid {
-		t.Errorf("got %v, expected token_invalid", err)
+	if _, err := k.Verify(t.Context(), text); auth.CodeOf(err) != auth.APIKeyInvalid {
+		t.Errorf("got %v, expected api_key_invalid", err)
 	}
 }
 
@@ -352,7 +392,7 @@ func TestLostAnswers(t *testing.T) {
 	store := open(t, server.Client())
 	now := time.UnixMilli(time.Now().UnixMilli())
 	r := apikey.Record{
-		Key:    apikey.Key{ID: strings.Repeat("A", 17), Owner: "ann", Name: "x", Created: now, Made: now, Expires: now.Add(time.Hour)},
+		Key:    apikey.Key{ID: strings.Repeat("A", 17), Owner: auth.Owner{Issuer: issuer, Subject: "ann"}, Name: "x", Created: now, Made: now, Expires: now.Add(time.Hour)},
 		Proofs: []apikey.Proof{{Hash: sha256.Sum256([]byte("1")), Until: now.Add(time.Hour)}},
 	}
 	next := r
@@ -390,7 +430,7 @@ func TestLostAnswers_STD_V05_Delete(t *testing.T) {
 	t.Cleanup(func() { _ = client.Close() })
 	store, beside := open(t, client), keys(t, open(t, server.Client()))
 	_, key := create(t, keys(t, store))
-	if err := keys(t, store).Revoke(t.Context(), "acme", "ann", key.ID); err != nil { // the script is known from now on
+	if err := keys(t, store).Revoke(t.Context(), "ann", key.ID); err != nil { // the script is known from now on
 		t.Fatal(err)
 	}
 	text, key := create(t, keys(t, store))
@@ -400,9 +440,9 @@ func TestLostAnswers_STD_V05_Delete(t *testing.T) {
 	}
 	proxy.HalfOpen()
 	ended := make(chan error)
-	go func() { ended <- keys(t, store).Revoke(t.Context(), "acme", "ann", key.ID) }()
+	go func() { ended <- keys(t, store).Revoke(t.Context(), "ann", key.ID) }()
 	redistest.Eventually(t, func() error {
-		if _, err := beside.Verify(t.Context(), text); auth.CodeOf(err) != auth.TokenInvalid {
+		if _, err := beside.Verify(t.Context(), text); auth.CodeOf(err) != auth.APIKeyInvalid {
 			return fmt.Errorf("it still works: %v", err)
 		}
 		return nil
@@ -411,7 +451,7 @@ func TestLostAnswers_STD_V05_Delete(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Errorf("Revoke: %v", err)
 	}
-	if err := beside.Revoke(t.Context(), "acme", "ann", key.ID); auth.CodeOf(err) != auth.NotFound {
+	if err := beside.Revoke(t.Context(), "ann", key.ID); auth.CodeOf(err) != auth.NotFound {
 		t.Errorf("another call: %v", err)
 	}
 	if ok, err := store.Create(t.Context(), record, 50); ok || err == nil {
@@ -423,7 +463,7 @@ func TestLostAnswers_STD_V05_Delete(t *testing.T) {
 	if ok, err := store.Swap(t.Context(), record, record.Proofs[0].Hash); ok || err != nil {
 		t.Errorf("swap: %t, %v", ok, err)
 	}
-	if _, err := beside.Verify(t.Context(), text); auth.CodeOf(err) != auth.TokenInvalid {
+	if _, err := beside.Verify(t.Context(), text); auth.CodeOf(err) != auth.APIKeyInvalid {
 		t.Errorf("got %v", err)
 	}
 	if ms := server.Do("PTTL", "{dw}:k:"+key.ID).(int64); ms < 1 || ms > 60_000 {
@@ -442,15 +482,15 @@ func TestRevokeAll_STD_V05(t *testing.T) {
 		t.Fatal(err)
 	}
 	create(t, ahead)
-	if list, err := k.List(t.Context(), "acme", "ann"); err != nil || len(list) != 2 {
+	if list, err := k.List(t.Context(), "ann"); err != nil || len(list) != 2 {
 		t.Errorf("got %d keys, %v", len(list), err)
 	}
 	_, broken := create(t, k)
 	server.Do("HSET", "{dw}:k:"+broken.ID, "created", "garbage")
-	if err := k.RevokeAll(t.Context(), "acme", "ann"); auth.CodeOf(err) != auth.StoreUnavailable {
+	if err := k.RevokeAll(t.Context(), "ann"); auth.CodeOf(err) != auth.StoreUnavailable {
 		t.Errorf("got %v, expected to be told of the broken one", err)
 	}
-	if _, err := k.Verify(t.Context(), text); auth.CodeOf(err) != auth.TokenInvalid {
+	if _, err := k.Verify(t.Context(), text); auth.CodeOf(err) != auth.APIKeyInvalid {
 		t.Errorf("a good one still works: %v", err)
 	}
 }

@@ -6,14 +6,16 @@ import (
 	"strings"
 	"time"
 
+	"github.com/doorward/doorward/auth"
 	"github.com/doorward/doorward/auth/apikey"
 )
 
 // The fields of a key's hash. Times are milliseconds since 1970. Proofs are "hash:until", the hash in hexadecimal,
 // with a space between; the present one first. A change ships readers one release before writers.
 const (
-	fTenant = iota
-	fOwner
+	fIssuer = iota
+	fSubject
+	fTenant
 	fName
 	fScopes // with a space between
 	fCreated
@@ -25,7 +27,7 @@ const (
 	fields  = written + 1
 )
 
-var fieldNames = [fields]string{"tenant", "owner", "name", "scopes", "created", "made", "expires", "proofs", "used"}
+var fieldNames = [fields]string{"issuer", "subject", "tenant", "name", "scopes", "created", "made", "expires", "proofs", "used"}
 
 func names() []any {
 	all := make([]any, fields)
@@ -40,7 +42,8 @@ func encode(r apikey.Record) (row [written]any) {
 	for i, p := range r.Proofs {
 		proofs[i] = hex.EncodeToString(p.Hash[:]) + ":" + strconv.FormatInt(p.Until.UnixMilli(), 10)
 	}
-	row[fTenant], row[fOwner], row[fName], row[fScopes] = r.Tenant, r.Owner, r.Name, strings.Join(r.Scopes, " ")
+	row[fIssuer], row[fSubject], row[fTenant] = r.Owner.Issuer, r.Owner.Subject, r.Tenant
+	row[fName], row[fScopes] = r.Name, strings.Join(r.Scopes, " ")
 	row[fCreated], row[fMade], row[fExpires] = r.Created.UnixMilli(), r.Made.UnixMilli(), r.Expires.UnixMilli()
 	row[fProofs] = strings.Join(proofs, " ")
 	return row
@@ -86,7 +89,7 @@ func decode(id string, reply []any) (r apikey.Record, found bool, err error) {
 		return time.UnixMilli(ms)
 	}
 	r = apikey.Record{Key: apikey.Key{
-		ID: id, Tenant: f[fTenant], Owner: f[fOwner], Name: f[fName],
+		ID: id, Owner: auth.Owner{Issuer: f[fIssuer], Subject: f[fSubject]}, Tenant: f[fTenant], Name: f[fName],
 		Created: moment(f[fCreated]), Made: moment(f[fMade]), Expires: moment(f[fExpires]),
 	}}
 	if f[fScopes] != "" {

@@ -6,7 +6,7 @@ import "github.com/redis/go-redis/v9"
 //
 //	{dw}:k:id     hash        a key; see the names in row.go. It expires with the key. For a minute after a key was revoked: gone, the
 //	                          id of that call, so that neither it nor the making of the key, sent again, finds nothing there
-//	{dw}:K:owner  sorted set  ids of an owner's keys by when they expire; owner is a hash of tenant and subject
+//	{dw}:K:owner  sorted set  ids of an owner's keys by when they expire; owner is a hash of issuer and subject
 //
 // Every script declares its keys. None has the flag no-writes, so that a replica (READONLY) and a master without
 // enough replicas (NOREPLICAS) refuse to be asked too. allow-oom is for what must work over maxmemory.
@@ -50,22 +50,26 @@ end
 return all
 `)
 
-// KEYS: key, index. ARGV: id, present hash, expires, proofs, then the fields.
+// KEYS: key, index. ARGV: id, present hash, issuer, subject, made, expires, proofs.
 var swapScript = redis.NewScript(`#!lua flags=allow-oom
 local call = redis.call
 local proofs = call('HGET', KEYS[1], 'proofs')
 if not proofs then
 	return {0}
 end
-if proofs == ARGV[4] then
+local whose = call('HMGET', KEYS[1], 'issuer', 'subject')
+if whose[1] ~= ARGV[3] or whose[2] ~= ARGV[4] then
+	return {0}
+end
+if proofs == ARGV[7] then
 	return {1}
 end
 if string.sub(proofs, 1, 65) ~= ARGV[2] .. ':' then
 	return {0}
 end
-call('HSET', KEYS[1], unpack(ARGV, 5))
-call('PEXPIREAT', KEYS[1], ARGV[3])
-call('ZADD', KEYS[2], ARGV[3], ARGV[1])
+call('HSET', KEYS[1], 'made', ARGV[5], 'expires', ARGV[6], 'proofs', ARGV[7])
+call('PEXPIREAT', KEYS[1], ARGV[6])
+call('ZADD', KEYS[2], ARGV[6], ARGV[1])
 local last = call('ZRANGE', KEYS[2], -1, -1, 'WITHSCORES')
 call('PEXPIREAT', KEYS[2], string.format('%.0f', tonumber(last[2])))
 return {1}
@@ -85,14 +89,14 @@ call('HSET', KEYS[1], 'used', ARGV[1])
 return {1}
 `)
 
-// KEYS: key, index. ARGV: id, tenant, owner, id of the call.
+// KEYS: key, index. ARGV: id, issuer, subject, id of the call.
 var deleteScript = redis.NewScript(`#!lua flags=allow-oom
 local call = redis.call
 local gone = call('HGET', KEYS[1], 'gone')
 if gone then
 	return {gone == ARGV[4] and 1 or 0}
 end
-local whose = call('HMGET', KEYS[1], 'tenant', 'owner')
+local whose = call('HMGET', KEYS[1], 'issuer', 'subject')
 if whose[1] ~= ARGV[2] or whose[2] ~= ARGV[3] then
 	return {0}
 end

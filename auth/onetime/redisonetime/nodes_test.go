@@ -56,7 +56,7 @@ func TestProcesses_ATK_J23(t *testing.T) {
 		rounds = 5
 	}
 	for round := range rounds {
-		link, err := k.Issue(t.Context(), "acme", "ann", struct{}{})
+		link, err := k.Issue(t.Context(), "ann", struct{}{}, 0)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -58,29 +58,30 @@ func New(c Config) (*Store, error) {
 }
 
 // Put implements [onetime.Store].
-func (s *Store) Put(ctx context.Context, slot, id string, until time.Time) error {
+func (s *Store) Put(ctx context.Context, slot onetime.Slot, id string, until time.Time) error {
 	_, err := s.run(ctx, putScript, slot, id, until.UnixMilli())
 	return err
 }
 
 // Live implements [onetime.Store].
-func (s *Store) Live(ctx context.Context, slot, id string) (bool, error) {
+func (s *Store) Live(ctx context.Context, slot onetime.Slot, id string) (bool, error) {
 	return s.run(ctx, liveScript, slot, id)
 }
 
 // Take implements [onetime.Store].
-func (s *Store) Take(ctx context.Context, slot, id string) (bool, error) {
+func (s *Store) Take(ctx context.Context, slot onetime.Slot, id string) (bool, error) {
 	return s.run(ctx, takeScript, slot, id, rand.Text())
 }
 
 // Drop implements [onetime.Store].
-func (s *Store) Drop(ctx context.Context, slot string) error {
+func (s *Store) Drop(ctx context.Context, slot onetime.Slot) error {
 	_, err := s.run(ctx, dropScript, slot)
 	return err
 }
 
-func (s *Store) run(ctx context.Context, script *redis.Script, slot string, args ...any) (bool, error) {
-	reply, err := s.guard.Run(ctx, script, []string{s.guard.Tag() + "o:" + slot}, args...)
+func (s *Store) run(ctx context.Context, script *redis.Script, slot onetime.Slot, args ...any) (bool, error) {
+	key := s.guard.Tag() + "o:" + redisguard.Hash(slot.Owner.Issuer, slot.Owner.Subject, slot.Type)
+	reply, err := s.guard.Run(ctx, script, []string{key}, args...)
 	if err != nil {
 		return false, fmt.Errorf("%w: redisonetime: %w", auth.StoreUnavailable, err)
 	}
@@ -91,7 +92,7 @@ func (s *Store) run(ctx context.Context, script *redis.Script, slot string, args
 }
 
 // The format, for every release that shares it: {dw}:o:slot is a string, the id of the live token, and expires with
-// it; or "!" and the name of the call that took it, for a minute.
+// it, where slot is a hash of issuer, subject and type; or "!" and the name of the call that took it, for a minute.
 //
 // None of the scripts has the flag no-writes, so that a replica (READONLY) and a master without enough replicas
 // (NOREPLICAS) refuse to be asked too. allow-oom is for those that end something or ask.

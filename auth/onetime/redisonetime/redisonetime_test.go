@@ -15,6 +15,7 @@ import (
 	"github.com/doorward/doorward/auth/onetime"
 	"github.com/doorward/doorward/auth/onetime/redisonetime"
 	"github.com/doorward/doorward/auth/storetest"
+	"github.com/doorward/doorward/internal/redisguard"
 	"github.com/doorward/doorward/internal/redistest"
 	"github.com/doorward/doorward/tokens"
 )
@@ -33,6 +34,9 @@ func open(t testing.TB, client redis.UniversalClient, edit ...func(*redisonetime
 	}
 	return s
 }
+
+// anns is the slot of the tests that ask the store itself.
+var anns = onetime.Slot{Owner: auth.Owner{Issuer: "https://api.example.com", Subject: "ann"}, Type: tokens.ResetPassword}
 
 // smallestACL is what the package comment says is enough.
 const smallestACL = "~{dw}:o:* -@all +eval +evalsha +get +set +del"
@@ -90,10 +94,10 @@ func TestRoundTrips(t *testing.T) {
 		name string
 		do   func() error
 	}{
-		{"put", func() error { return s.Put(t.Context(), "a", "id", time.Now().Add(time.Hour)) }},
-		{"live", func() error { _, err := s.Live(t.Context(), "a", "id"); return err }},
-		{"take", func() error { _, err := s.Take(t.Context(), "a", "id"); return err }},
-		{"drop", func() error { return s.Drop(t.Context(), "a") }},
+		{"put", func() error { return s.Put(t.Context(), anns, "id", time.Now().Add(time.Hour)) }},
+		{"live", func() error { _, err := s.Live(t.Context(), anns, "id"); return err }},
+		{"take", func() error { _, err := s.Take(t.Context(), anns, "id"); return err }},
+		{"drop", func() error { return s.Drop(t.Context(), anns) }},
 	}
 	for round := range 2 {
 		for _, step := range steps {
@@ -112,7 +116,7 @@ func TestRoundTrips(t *testing.T) {
 func TestDump_STD_V04(t *testing.T) {
 	server := redistest.Start(t)
 	k := reset(t, server.Client(), "hash-1")
-	link, err := k.Issue(t.Context(), "acme-tenant", "ann@example.com", struct{}{})
+	link, err := k.Issue(t.Context(), "ann@example.com", struct{}{}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +127,7 @@ func TestDump_STD_V04(t *testing.T) {
 	if err != nil || !strings.Contains(dump, u.TokenID) {
 		t.Fatalf("the dump does not show the token: %s, %v", dump, err)
 	}
-	for _, part := range append(strings.Split(raw, "."), "ann@example.com", "acme-tenant", "hash-1") {
+	for _, part := range append(strings.Split(raw, "."), "ann@example.com", "api.example.com", "hash-1") {
 		if strings.Contains(dump, part) {
 			t.Errorf("Redis holds %.20q: %s", part, dump)
 		}
@@ -146,25 +150,25 @@ func TestLostAnswers_ATK_D04(t *testing.T) {
 	client := redis.NewClient(&redis.Options{Addr: proxy.Addr(), ReadTimeout: 200 * time.Millisecond, MaxRetries: 8})
 	t.Cleanup(func() { _ = client.Close() })
 	s := open(t, client)
-	if err := s.Put(t.Context(), "a", "id", time.Now().Add(time.Hour)); err != nil {
+	if err := s.Put(t.Context(), anns, "id", time.Now().Add(time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 { // the scripts are loaded, so that the take below is one command
-		if ok, err := s.Take(t.Context(), "a", "another"); ok || err != nil {
+		if ok, err := s.Take(t.Context(), anns, "another"); ok || err != nil {
 			t.Fatalf("got %t, %v", ok, err)
 		}
 	}
 	proxy.Delay(time.Second) // each answer comes later than the client waits
 	done := make(chan error, 1)
 	go func() {
-		ok, err := s.Take(t.Context(), "a", "id")
+		ok, err := s.Take(t.Context(), anns, "id")
 		if err == nil && !ok {
 			err = errors.New("the one who has used the token up is told that it was used")
 		}
 		done <- err
 	}()
 	redistest.Eventually(t, func() error {
-		if v := fmt.Sprint(server.Do("GET", "{dw}:o:a")); !strings.HasPrefix(v, "!") {
+		if v := fmt.Sprint(server.Do("GET", "{dw}:o:"+redisguard.Hash(anns.Owner.Issuer, anns.Owner.Subject, anns.Type))); !strings.HasPrefix(v, "!") {
 			return fmt.Errorf("not taken yet: %s", v)
 		}
 		return nil
@@ -173,7 +177,7 @@ func TestLostAnswers_ATK_D04(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	if ok, err := s.Take(t.Context(), "a", "id"); ok || err != nil {
+	if ok, err := s.Take(t.Context(), anns, "id"); ok || err != nil {
 		t.Errorf("another call: got %t, %v", ok, err)
 	}
 }
@@ -205,7 +209,7 @@ func TestOutage(t *testing.T) {
 			client := redis.NewClient(&redis.Options{Addr: proxy.Addr()})
 			t.Cleanup(func() { _ = client.Close() })
 			k := reset(t, client, "hash-1", func(c *redisonetime.Config) { c.Timeout = timeout })
-			link, err := reset(t, server.Client(), "hash-1").Issue(t.Context(), "", "ann", struct{}{})
+			link, err := reset(t, server.Client(), "hash-1").Issue(t.Context(), "ann", struct{}{}, 0)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -235,7 +239,7 @@ func heal(_ *redistest.Server, p *redistest.Proxy) { p.Heal() }
 func TestForgets_ATK_D03(t *testing.T) {
 	server := redistest.Start(t)
 	k := reset(t, server.Client(), "hash-1")
-	link, err := k.Issue(t.Context(), "", "ann", struct{}{})
+	link, err := k.Issue(t.Context(), "ann", struct{}{}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -276,6 +280,6 @@ func newReset(store onetime.Store, hash string) (*onetime.Kind[struct{}], error)
 	}
 	return onetime.New(onetime.Config[struct{}]{
 		Tokens: tok, Store: store, Type: tokens.ResetPassword, URL: "https://app.example.com/reset",
-		State: func(context.Context, string, string, struct{}) ([]string, error) { return []string{hash}, nil },
+		State: func(context.Context, string, struct{}) ([]string, error) { return []string{hash}, nil },
 	})
 }
