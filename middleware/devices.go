@@ -35,7 +35,9 @@ type Devices struct {
 
 // NewDevices takes the secret, the issuer whose accounts log in, as the tokens have it, and how the cookie is set; its
 // Name is "device" when empty. The key depends on the issuer. So a device that staging knows is unknown in production
-// although both may have one secret, and so is that of a person of the same name in another pool of users. The cookie lasts 180
+// although both may have one secret, and so is that of a person of the same name in another pool of users.
+//
+// The cookie lasts 180
 // days from the last login with it. It names the account that logged in last from this browser, by a MAC that
 // only shows whether a name is the right one.
 //
