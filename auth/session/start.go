@@ -41,8 +41,10 @@ type Login struct {
 	//	Methods, AuthTime  how and when the subject proved itself; the present instant when zero
 	//	ClientID
 	//	Tenant             limits the login to this organisation for its whole life; "" for no limit
-	//	Claims             the login's own (see [Terms]): a T of tokens.CustomClaims, or a map[string]any
-	//	Session            the session that this one replaces, in a step-up or a login on top of another
+	//	Claims             the login's own (see [Terms]): a T of tokens.CustomClaims
+	//	Session            the session that this one replaces, in a step-up or a login on top of another. The new one
+	//	                   keeps its claims, its limit to an organisation, and its Provider where Login names none; Claims
+	//	                   are not looked at then, since those of a request's principal are today's too
 	//	Binding            of a session that is replaced; a new one comes from auth.Bind
 	//
 	// Without Config.Subjects also Roles and Competencies; else those are today's, of Subjects.
@@ -79,6 +81,10 @@ func (s *Sessions) Start(ctx context.Context, l Login) (*auth.Pair, error) {
 		return nil, err
 	}
 	row := &c.Session
+	if err := s.inherit(ctx, c); err != nil {
+		s.tell(ctx, "login", "", row.Owner, "", row.Client, err)
+		return nil, err
+	}
 	pair, ended, err := s.create(ctx, c)
 	if pair == nil {
 		s.tell(ctx, "login", "", row.Owner, "", row.Client, err)
@@ -93,6 +99,33 @@ func (s *Sessions) Start(ctx context.Context, l Login) (*auth.Pair, error) {
 		s.tell(ctx, "end", "limit", row.Owner, id, row.Client, err)
 	}
 	return pair, err
+}
+
+// inherit gives a session what it keeps of the one that it replaces. Where that one is over, Create says so.
+func (s *Sessions) inherit(ctx context.Context, c *Creation) error {
+	if c.Replaces == "" {
+		return nil
+	}
+	rows, err := s.c.Store.List(ctx, c.Session.Owner)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(rows, func(row Session) bool { return row.ID == c.Replaces })
+	if i < 0 {
+		return nil
+	}
+	old, row := rows[i], &c.Session
+	row.Claims = old.Claims
+	switch {
+	case old.Tenant != "" && row.Tenant != "" && row.Tenant != old.Tenant:
+		return fmt.Errorf("%w: session: Start: the session to be replaced is limited to another tenant than %.80q", auth.TenantForbidden, row.Tenant)
+	case old.Tenant != "":
+		row.Tenant = old.Tenant
+	}
+	if row.Provider == (Provider{}) { // the provider's logout must still find it
+		row.Provider = old.Provider
+	}
+	return nil
 }
 
 // Version returns the subject's present token version, for a login without Config.Subjects: read it before the credentials.
@@ -165,7 +198,7 @@ func (s *Sessions) terms(p *auth.Principal) (t Terms, err error) {
 			return t, fmt.Errorf("session: Start: got tenant %.80q without Config.Subjects, expected none: nobody can say what holds there", p.Tenant)
 		}
 	}
-	if p.Claims != nil {
+	if p.Claims != nil && p.Session == "" {
 		claims, err := s.c.Tokens.EncodeClaims(p.Claims)
 		if err != nil {
 			return t, fmt.Errorf("session: Start: %w", err)

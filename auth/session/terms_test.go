@@ -65,6 +65,14 @@ func TestStart_F_47_ClaimsOfALogin(t *testing.T) {
 	ok(t, err)
 	want(lent, device{ID: "d1", Type: "phone", Plan: "paid"})
 
+	// A step-up keeps the login's own claims. The principal of a request carries today's too, which must not stay.
+	step := w.accepted(phone)
+	step.Methods = []string{"pwd", "otp"}
+	phone = w.login(step)
+	w.users.set("ann", func(s *session.Subject) { s.Claims = device{Plan: "free"} })
+	phone = w.refresh(phone.Refresh)
+	want(phone, device{ID: "d1", Type: "phone", Plan: "free"})
+
 	// What cannot stand in a token is told at the login, and burns no rotation later.
 	for name, claims := range map[string]any{"another type": 7, "too large": device{ID: strings.Repeat("x", 3<<10)}} {
 		p := ann(1)
@@ -246,6 +254,15 @@ func TestNarrow_U_25(t *testing.T) {
 		if _, err := w.Narrow(ctx, step.Refresh, "acme", phone); auth.CodeOf(err) != auth.TenantForbidden {
 			t.Errorf("a limited login narrowed to another organisation: %v", err)
 		}
+		back := w.accepted(step)
+		back.Tenant = "acme"
+		if _, err := w.Start(ctx, session.Login{Principal: back, Client: phone}); auth.CodeOf(err) != auth.TenantForbidden {
+			t.Errorf("a step-up of a limited login to another organisation: %v", err)
+		}
+		back.Tenant = ""
+		if step = w.login(back); w.accepted(step).Tenant != "club" {
+			t.Error("a step-up has widened a limited login")
+		}
 		ok(t, w.EndAll(ctx, "ann"))
 		if _, err := w.Narrow(ctx, step.Refresh, "club", phone); auth.CodeOf(err) != auth.TokenRevoked {
 			t.Errorf("an ended session: got %v", err)
@@ -414,6 +431,14 @@ func TestEndProvided(t *testing.T) {
 	}
 	w.wantDead(two)
 	w.accepted(other)
+	four := from(ann(1), "s4")
+	step := ann(1)
+	step.Session = four.Session
+	heir := w.login(step)
+	if n, err = w.EndProvided(ctx, session.Provider{Issuer: "https://idp.example", Session: "s4"}); err != nil || n != 1 {
+		t.Errorf("a session that was stepped up: got %d, %v", n, err)
+	}
+	w.wantDead(heir)
 	for _, p := range []session.Provider{{}, {Issuer: "https://idp.example"}, {Session: "s1"}, {Issuer: strings.Repeat("x", 256), Session: "s1"}} {
 		if _, err := w.EndProvided(ctx, p); auth.CodeOf(err) != auth.ValidationFailed {
 			t.Errorf("%+v: got %v", p, err)
