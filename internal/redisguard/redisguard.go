@@ -46,6 +46,7 @@ var ErrMissed = errors.New("no answer in time")
 type Guard struct {
 	client  redis.UniversalClient
 	direct  bool // the client keeps deadlines itself
+	peer    *peer
 	tag     string
 	timeout time.Duration
 	slots   chan struct{}
@@ -61,7 +62,7 @@ type Guard struct {
 }
 
 // New returns the guard of a client. owner is the package that errors name; prefix "" is "dw", timeout 0
-// is 500 ms. A *redis.Ring is refused: its shards would be several truths.
+// is 500 ms. A *redis.Ring is refused: its shards would be several truths. The client gets a hook that sees its dials.
 func New(owner string, client redis.UniversalClient, prefix string, timeout time.Duration) (*Guard, error) {
 	direct := false
 	switch c := client.(type) {
@@ -79,6 +80,9 @@ func New(owner string, client redis.UniversalClient, prefix string, timeout time
 			return nil, errors.New(owner + ": Config.Client: got a nil *redis.ClusterClient, expected an open one")
 		}
 	}
+	if secretAddr(client) {
+		return nil, errors.New(owner + ": Config.Client: got an address with a user or password in it, expected host:port: see redis.ParseURL")
+	}
 	if prefix == "" {
 		prefix = "dw"
 	}
@@ -93,7 +97,7 @@ func New(owner string, client redis.UniversalClient, prefix string, timeout time
 	if timeout < time.Millisecond || timeout > 10*time.Second {
 		return nil, fmt.Errorf("%s: Config.Timeout: got %v, expected 1ms to 10s, or 0 for 500ms", owner, timeout)
 	}
-	return &Guard{client: client, direct: direct, tag: "{" + prefix + "}:", timeout: timeout, slots: make(chan struct{}, inFlight)}, nil
+	return &Guard{client: client, direct: direct, peer: newPeer(client), tag: "{" + prefix + "}:", timeout: timeout, slots: make(chan struct{}, inFlight)}, nil
 }
 
 // keeps says whether a client of these options is done with a command when its context is. It waits for a connection,
@@ -137,7 +141,17 @@ type Command func(context.Context, redis.UniversalClient) ([]any, error)
 // Do runs a command with the guard's client and returns its reply, or an error at the guard's deadline, which is three
 // quarters of its timeout away or more, or, if that comes first, at ctx's. The command does not end with ctx, as go-redis
 // would close the connection of a caller that hangs up: after an error it may have run, be running or run later.
+//
+// An error names the Redis and, unless it has spoken, why the last dials failed. Where ctx was cancelled it is ctx's alone.
 func (g *Guard) Do(ctx context.Context, f Command) ([]any, error) {
+	reply, err := g.do(ctx, f)
+	if err == nil || ctx.Err() == context.Canceled && errors.Is(err, context.Canceled) {
+		return reply, err
+	}
+	return nil, g.peer.explain(err)
+}
+
+func (g *Guard) do(ctx context.Context, f Command) ([]any, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
