@@ -40,11 +40,12 @@ var mayImport = map[string][]string{
 	"auth/seal":                 {"golang.org/x/crypto"},
 	"cookies":                   {"auth"},
 	"tokens":                    {"auth", "github.com/golang-jwt/jwt/v5", "github.com/go-json-experiment/json", "github.com/maypok86/otter/v2"},
-	"revocation":                {"auth"},
+	"revocation":                {"auth", "internal/shorthash"}, // the list's names, without go-redis
 	"revocation/redisrev":       {"auth", "revocation", "internal/redisguard", "github.com/redis/go-redis/v9"},
 	"ratelimit":                 {"auth"},
 	"ratelimit/redislimit":      {"auth", "ratelimit", "internal/redisguard", "github.com/redis/go-redis/v9"},
-	"internal/redisguard":       {"github.com/redis/go-redis/v9"},
+	"internal/redisguard":       {"internal/shorthash", "github.com/redis/go-redis/v9"},
+	"internal/shorthash":        {},
 	"middleware":                {"auth", "cookies", "ratelimit", "github.com/go-json-experiment/json", "golang.org/x/text"},
 	"example":                   {anything},
 }

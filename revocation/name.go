@@ -1,11 +1,8 @@
 package revocation
 
 import (
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/binary"
-
 	"github.com/doorward/doorward/auth"
+	"github.com/doorward/doorward/internal/shorthash"
 )
 
 // Name is what a list that several processes share keeps an entry under. It does not depend on Below:
@@ -33,17 +30,7 @@ func Name(r auth.Revocation) string {
 	return "v:" + string(h[:])
 }
 
-// hash allocates nothing for parts of the usual length.
-func hash(parts ...string) (h [22]byte) {
-	buf := make([]byte, 0, 256)
-	for _, p := range parts {
-		buf = append(binary.BigEndian.AppendUint64(buf, uint64(len(p))), p...)
-	}
-	sum := sha256.Sum256(buf)
-	var text [43]byte
-	base64.RawURLEncoding.Encode(text[:], sum[:])
-	return [22]byte(text[:])
-}
+func hash(parts ...string) [22]byte { return shorthash.Of(parts...) }
 
 // plain says whether s has only characters of base64url.
 func plain(s string) bool {

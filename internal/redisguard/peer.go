@@ -14,9 +14,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// A peer is the Redis that a client reaches, for errors: its addresses, and why the client does not get through to them.
-// It is a hook of the client's that sees dials and nothing else. go-redis tells a command why a dial failed only after five
-// tries and its own pauses, which is later than a deadline of half a second.
+// A peer is the Redis that a client reaches, for errors: its addresses, and why the client cannot connect to them.
+// It is a hook of the client's that sees dials and nothing else. go-redis tells a command why a dial failed only after
+// five tries with pauses, which is later than a deadline of half a second.
 type peer struct {
 	name     string         // "Redis at 127.0.0.1:6379"
 	sentinel *redis.Options // of a client that asks a Sentinel where the master is: no address is in the name
@@ -34,8 +34,8 @@ type failed struct {
 }
 
 const (
-	// fresh is for how long the failure of a dial is told as the cause of a later error. go-redis dials once a second, or more
-	// often, for as long as it fails.
+	// fresh is for how long the failure of a dial is told as the cause of a later error. go-redis dials once a second,
+	// or more often, for as long as it fails.
 	fresh = 10 * time.Second
 
 	addresses = 3 // that an error names at most
@@ -109,8 +109,8 @@ func (p *peer) dialed(addr string, conn net.Conn, err error) {
 	}
 }
 
-// probe dials by way of the Sentinels, with the time that this takes: a Sentinel that refuses is asked some twenty times, for two
-// seconds, and its address is told only then. One probe runs at a time.
+// probe dials by way of the Sentinels and gives that the time it takes: go-redis asks a Sentinel that refuses some
+// twenty times, for two seconds, and only then names it. One probe runs at a time.
 func (p *peer) probe() {
 	o := p.sentinel
 	ctx, cancel := context.WithTimeout(context.Background(), max(o.DialTimeout, time.Second))
@@ -138,8 +138,8 @@ func (*peer) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessPipelin
 // userinfo is what stands before the host in a URL that somebody gave for an address.
 var userinfo = regexp.MustCompile(`[^\s"]+@`)
 
-// explain puts the address in front of an error. Unless Redis has spoken, it adds why the last dials failed, or that one
-// is under way. What an error has in its chain stays there, unless its text has a user of a URL in it.
+// explain puts the address in front of an error. Unless Redis has spoken, it adds why the last dials failed, or that
+// one is under way. What an error has in its chain stays there, unless its text has the user of a URL in it.
 func (p *peer) explain(err error) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

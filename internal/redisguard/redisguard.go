@@ -6,9 +6,6 @@ package redisguard
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -17,6 +14,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/doorward/doorward/internal/shorthash"
 )
 
 const (
@@ -117,15 +116,10 @@ func (g *Guard) Timeout() time.Duration        { return g.timeout }
 // Cluster, and a colon.
 func (g *Guard) Tag() string { return g.tag }
 
-// Hash names what a client may have chosen: the first 22 characters, 132 bits, of the base64url of a
-// SHA-256 over the parts, each behind its length as 8 bytes, big endian.
+// Hash names what a client may have chosen: see [shorthash.Of].
 func Hash(parts ...string) string {
-	buf := make([]byte, 0, 256)
-	for _, p := range parts {
-		buf = append(binary.BigEndian.AppendUint64(buf, uint64(len(p))), p...)
-	}
-	sum := sha256.Sum256(buf)
-	return base64.RawURLEncoding.EncodeToString(sum[:])[:22]
+	h := shorthash.Of(parts...)
+	return string(h[:])
 }
 
 // Run runs a script and returns its reply. For the rest see Do.
