@@ -227,7 +227,7 @@ func (r *Replica) apply(entries []Entry) {
 	now := time.Since(r.index.start)
 	for _, e := range entries {
 		if readable(e.Name) {
-			r.index.put(e.Name, e.Value, now+min(e.Left, Keep))
+			r.index.put(e.Name, e.Value, now+min(e.Left, 2*Keep))
 		}
 	}
 }
