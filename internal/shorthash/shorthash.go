@@ -1,4 +1,6 @@
-// Package shorthash makes the name under which a shared store keeps what a client, or a foreign issuer, may have chosen.
+// Package shorthash makes names under which a shared store keeps what a client, or a foreign issuer, may have chosen.
+//
+// It does not own what goes into a name, nor the prefix in front of one.
 package shorthash
 
 import (

@@ -86,8 +86,8 @@ func TestRevoke_StrongerIsWritten(t *testing.T) {
 	listtest.Want(t, l, p, "")
 }
 
-// A name whose entry is about to end is written anew: the entry must cover each token that was made until the last call, for
-// Keep. It is not written anew before that.
+// A name whose entry is about to end is written anew: the entry must cover each token that was made until the last call,
+// for Keep. It is not written anew before that.
 func TestRevoke_LivesKeepFromTheLastCall(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
@@ -132,7 +132,8 @@ func TestRevoke_LogIsGone(t *testing.T) {
 	counted(t, s, 1)
 }
 
-// A repeated ending waits for the nodes that do not have the entry yet: the call that wrote it may have died before it had waited.
+// A repeated ending waits for the nodes that do not have the entry yet: the call that wrote it may have died before it
+// had waited.
 func TestRevoke_RepeatedWaits(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
@@ -180,8 +181,8 @@ func TestRevoke_RepeatedHoldsHere(t *testing.T) {
 	}
 }
 
-// With replicas of Redis a repeated ending waits until they have what is on the list. It writes nothing of its own that WAIT
-// could count, so the script makes a write that changes nothing.
+// With replicas of Redis a repeated ending waits until they have what is on the list. It writes nothing of its own that
+// WAIT could count, so the script makes a write that changes nothing.
 func TestRevoke_RepeatedWaitsForReplicas(t *testing.T) {
 	t.Parallel()
 	master := redistest.Start(t)
@@ -240,7 +241,8 @@ func register(t *testing.T, s *redistest.Server, l *redisrev.List, name string, 
 	}
 }
 
-// A follower removes what was not renewed for an hour of its own clock, though nothing is ended meanwhile, and nothing else.
+// A follower removes what was not renewed for an hour of its own clock, though nothing is ended meanwhile, and nothing
+// else.
 func TestNodes_AbandonedAreRemoved(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)

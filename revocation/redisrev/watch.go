@@ -6,9 +6,9 @@ import (
 )
 
 const (
-	// abandoned is how long a registration must have stayed as it is, by this process's monotonic clock, before a node that
-	// follows the list removes it, whether something is ended meanwhile or not. A node that holds a lease renews its
-	// registration within a lease, which is 1,800 times shorter.
+	// abandoned is how long a registration must have stayed as it is, by this process's monotonic clock, before a node
+	// that follows the list removes it, whether something is ended meanwhile or not. A node that holds a lease renews
+	// its registration within a lease, which is 1,800 times shorter.
 	abandoned = time.Hour
 
 	// watchEvery is the pause between two rounds through the registrations.
@@ -23,7 +23,8 @@ type sight struct {
 	at           time.Time
 }
 
-// A watch goes through all registrations, 1,000 or so with a renewal of the lease, and remembers since when each is as it is.
+// A watch goes through all registrations, 1,000 or so with each renewal of the lease, and remembers since when each is
+// as it is.
 type watch struct {
 	due         time.Time        // when the next round begins
 	cursor      string           // how far the round under way has come, "" for none
