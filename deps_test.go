@@ -40,12 +40,13 @@ var mayImport = map[string][]string{
 	"auth/seal":                 {"auth", "internal/derive", "golang.org/x/crypto"},
 	"cookies":                   {"auth", "internal/derive"},
 	"tokens":                    {"auth", "internal/derive", "github.com/golang-jwt/jwt/v5", "github.com/go-json-experiment/json", "github.com/maypok86/otter/v2"},
-	"revocation":                {"auth"},
+	"revocation":                {"auth", "internal/shorthash"}, // the list's names, without go-redis
 	"revocation/redisrev":       {"auth", "revocation", "internal/redisguard", "github.com/redis/go-redis/v9"},
 	"ratelimit":                 {"auth"},
 	"ratelimit/redislimit":      {"auth", "ratelimit", "internal/redisguard", "github.com/redis/go-redis/v9"},
 	"internal/derive":           {}, // each use of a secret, in one place; internal, so that no application asks for one
-	"internal/redisguard":       {"github.com/redis/go-redis/v9"},
+	"internal/redisguard":       {"internal/shorthash", "github.com/redis/go-redis/v9"},
+	"internal/shorthash":        {},
 	"middleware":                {"auth", "cookies", "ratelimit", "internal/derive", "github.com/go-json-experiment/json", "golang.org/x/text"},
 	"example":                   {anything},
 }

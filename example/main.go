@@ -226,8 +226,10 @@ func newStores() (*storage, error) {
 	if err != nil {
 		return nil, err
 	}
-	// How far an ending can be trusted there. It is no reason to stop.
-	if err := errors.Join(truth.Ready(context.Background()), sessions.Durable(context.Background())); err != nil {
+	// Whether Redis answers, and how far an ending can be trusted there. Neither is a reason to stop: Redis may come later.
+	if err := truth.Ready(context.Background()); auth.CodeOf(err) == auth.StoreUnavailable {
+		log.Print("REDIS_URL: logins and guarded routes answer 503 until Redis does: ", err)
+	} else if err := errors.Join(err, sessions.Durable(context.Background())); err != nil {
 		log.Print("REDIS_URL: ", err)
 	}
 	replica, err := revocation.NewReplica(revocation.ReplicaConfig{Feed: truth, Observe: auth.Log(nil)})

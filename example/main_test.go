@@ -402,20 +402,7 @@ func TestCORSIsStrict(t *testing.T) {
 
 // The README's first command, as a process: it needs no set-up, prints how to log in, and what it prints works.
 func TestGoRun(t *testing.T) {
-	goTool, err := exec.LookPath("go")
-	if err != nil {
-		t.Skip("the go command is not on the PATH")
-	}
-	binary := filepath.Join(t.TempDir(), "example")
-	if out, err := exec.Command(goTool, "build", "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	l.Close()
+	binary, addr := build(t), freeAddr(t)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, binary)
@@ -458,5 +445,63 @@ func TestGoRun(t *testing.T) {
 	want(t, res, text, 200, "access_token")
 	if text := stop(); strings.Contains(text, "eyJ") {
 		t.Errorf("a token is in the log: %s", text)
+	}
+}
+
+// build makes the program, and returns its path.
+func build(t *testing.T) string {
+	t.Helper()
+	goTool, err := exec.LookPath("go")
+	if err != nil {
+		t.Skip("the go command is not on the PATH")
+	}
+	binary := filepath.Join(t.TempDir(), "example")
+	if out, err := exec.Command(goTool, "build", "-o", binary, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return binary
+}
+
+// freeAddr returns a loopback address on which nobody listens.
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// Without its Redis it says so, with the address and the cause, and only then that it listens; the password stays in REDIS_URL.
+func TestGoRun_RedisIsDown(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	cmd, down := exec.CommandContext(ctx, build(t)), freeAddr(t)
+	cmd.Env = append(os.Environ(), "ADDR="+freeAddr(t), "REDIS_URL=redis://ann:hunter2@"+down, "DOORWARD_SECRET=", "DOORWARD_SECRET_FILE=")
+	out, in, err := os.Pipe() // one for both, so that their order is seen
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	cmd.Stdout, cmd.Stderr = in, in
+	err = cmd.Start()
+	in.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { cancel(); _ = cmd.Wait() }() // it was killed
+	said := ""
+	lines := bufio.NewScanner(out)
+	for lines.Scan() && !strings.Contains(lines.Text(), "Listening") {
+		said += lines.Text() + "\n"
+	}
+	for _, word := range []string{"REDIS_URL", "503", "Redis at " + down, "connection refused"} {
+		if !strings.Contains(said, word) {
+			t.Errorf("before it listens it says:\n%s\nwant it to say %q", said, word)
+		}
+	}
+	if strings.Contains(said, "hunter2") {
+		t.Errorf("the password is in the log:\n%s", said)
 	}
 }

@@ -51,8 +51,8 @@ type Feed interface {
 	// Leave takes the node off the account: nobody waits for it any more.
 	Leave(ctx context.Context, node string) error
 
-	// Attach has heard called with what calls of this process add, before they return, also with an epoch that
-	// they met and nothing added. heard must not block. detach ends that.
+	// Attach has heard called with what calls of this process add, or find on the list, before they return, also with
+	// an epoch that they met and nothing added. heard must not block. detach ends that.
 	Attach(heard func(epoch string, added []Entry)) (detach func())
 }
 
@@ -71,5 +71,5 @@ type Batch struct {
 type Entry struct {
 	Name  string
 	Value int64
-	Left  time.Duration // how long it is still to be kept, at most Keep
+	Left  time.Duration // how long it is still to be kept; a Replica believes twice Keep at most
 }

@@ -14,8 +14,9 @@ import (
 	"github.com/doorward/doorward/auth"
 )
 
-// Keep is how long a list keeps an entry: the longest access life of one hour, 60 s of leeway and
-// 60 s of clock drift. No token that an entry could concern is accepted after that.
+// Keep is how long a list keeps an entry, from the last call that ended what it names: the longest access life of one
+// hour, 60 s of leeway and 60 s of clock drift. No token that an entry could concern is accepted after that. A list
+// may keep it for longer, so that a call that is repeated need not write it again.
 const Keep = 62 * time.Minute
 
 // ErrUnreadable marks an answer that is there and cannot be believed: a value of a foreign type or
@@ -40,7 +41,7 @@ type List interface {
 	Check(ctx context.Context, p *auth.Principal) error
 
 	// Revoke ends what each r names. It may be called again with the same: a minimum never falls, and an
-	// entry lives for Keep from the last call. What r.Validate refuses is refused, before anything is
+	// entry lives for Keep from the last call, or longer. What r.Validate refuses is refused, before anything is
 	// written. After any other error some of them may have been ended and others not: call again.
 	Revoke(ctx context.Context, r ...auth.Revocation) error
 

@@ -52,6 +52,24 @@ func TestMemory_STD_S09_Keep(t *testing.T) {
 	})
 }
 
+// One dead name that is ended 3,000 times makes one entry, whatever it names, and the last call renews its life.
+func TestMemory_RepeatedIsOneEntry(t *testing.T) {
+	l := revocation.NewMemory()
+	for i, r := range []auth.Revocation{
+		{Owner: auth.Owner{Issuer: "i", Subject: "u"}, Session: "dead"},
+		{Owner: auth.Owner{Issuer: "i", Subject: "u"}, Session: "replaced", Replaced: true},
+		{Owner: auth.Owner{Issuer: "i", Subject: "u"}, TokenID: "dead"},
+		{Owner: auth.Owner{Issuer: "i", Subject: "u"}, Below: 7},
+	} {
+		for range 3000 {
+			listtest.Revoke(t, l, r)
+		}
+		if n := revocation.Len(l); n != i+1 {
+			t.Errorf("%+v, 3,000 times: %d entries, want %d", r, n, i+1)
+		}
+	}
+}
+
 // What is over gives its memory back with the next ending, without a goroutine.
 func TestMemory_GivesMemoryBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -1,11 +1,8 @@
 package revocation
 
 import (
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/binary"
-
 	"github.com/doorward/doorward/auth"
+	"github.com/doorward/doorward/internal/shorthash"
 )
 
 // Name is what a list that several processes share keeps an entry under. It does not depend on Below:
@@ -23,26 +20,14 @@ func Name(r auth.Revocation) string {
 		if len(r.Session) <= 64 && plain(r.Session) {
 			return "s:" + r.Session
 		}
-		h := hash(r.Session)
+		h := shorthash.Of(r.Session)
 		return "s:~" + string(h[:])
 	case r.TokenID != "":
-		h := hash(r.Issuer, r.TokenID)
+		h := shorthash.Of(r.Issuer, r.TokenID)
 		return "j:" + string(h[:])
 	}
-	h := hash(r.Issuer, r.Subject)
+	h := shorthash.Of(r.Issuer, r.Subject)
 	return "v:" + string(h[:])
-}
-
-// hash allocates nothing for parts of the usual length.
-func hash(parts ...string) (h [22]byte) {
-	buf := make([]byte, 0, 256)
-	for _, p := range parts {
-		buf = append(binary.BigEndian.AppendUint64(buf, uint64(len(p))), p...)
-	}
-	sum := sha256.Sum256(buf)
-	var text [43]byte
-	base64.RawURLEncoding.Encode(text[:], sum[:])
-	return [22]byte(text[:])
 }
 
 // plain says whether s has only characters of base64url.

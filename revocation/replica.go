@@ -20,7 +20,7 @@ import (
 // by the monotonic and by the wall clock. Before the first load, and whenever a lease has run out, it asks the feed,
 // as a node without a replica does. So the worst that a slow or broken feed does is what it does without one.
 //
-// Its memory is 43 to 64 bytes for each entry of the last [Keep].
+// Its memory is 43 to 64 bytes for each name that was ended in the last [Keep], or for as long as the feed keeps an entry.
 type Replica struct {
 	feed    Feed
 	node    string
@@ -227,7 +227,7 @@ func (r *Replica) apply(entries []Entry) {
 	now := time.Since(r.index.start)
 	for _, e := range entries {
 		if readable(e.Name) {
-			r.index.put(e.Name, e.Value, now+min(e.Left, Keep))
+			r.index.put(e.Name, e.Value, now+min(e.Left, 2*Keep))
 		}
 	}
 }

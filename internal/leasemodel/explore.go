@@ -71,12 +71,14 @@ func (m *Model) steps() (all []step) {
 			} else {
 				may(func(w *world) bool { return m.send(w, n) && m.execute(w, n, s) }, n, "NODE asks Redis %d for a lease, which answers", s+1)
 			}
+			may(func(w *world) bool { return m.sight(w, n, s) }, n, "the watcher sees the registration of NODE on Redis %d", s+1)
 			may(func(w *world) bool { return m.hasten(w, n, s) }, n, "NODE acknowledges at Redis %d what it has not applied", s+1)
 			may(func(w *world) bool { return m.remove(w, n, s) }, n, "NODE removes its registration on Redis %d", s+1)
 		}
 	}
 	for r := range uint8(m.Revocations) {
 		may(func(w *world) bool { return m.call(w, r) }, 0, "the revocation of s%d begins", r+1)
+		may(func(w *world) bool { return m.die(w, r) }, 0, "revoker %d dies, and its call is made again", r+1)
 		may(func(w *world) bool { return m.hold(w, r) }, 0, "revoker %d hears that the replica has its entry", r+1)
 		may(func(w *world) bool { return m.fast(w, r) }, 0, "a tick that the clock of revoker %d counts double", r+1)
 		may(func(w *world) bool { return m.stepRevoker(w, r) }, 0, "the wall clock of revoker %d is set ahead", r+1)
@@ -93,6 +95,7 @@ func (m *Model) steps() (all []step) {
 		}
 	}
 	for s := range servers {
+		may(func(w *world) bool { return m.abandon(w, s) }, 0, "the watcher removes what it saw from Redis %d", s+1)
 		may(func(w *world) bool { return m.arrive(w, s) }, 0, "the stray request arrives at Redis %d", s+1)
 		may(func(w *world) bool { return m.refresh(w, s) }, 0, "a refresh begins an epoch on Redis %d", s+1)
 		may(func(w *world) bool { return m.flush(w, s) }, 0, "Redis %d is flushed", s+1)

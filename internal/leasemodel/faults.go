@@ -157,6 +157,7 @@ func (m *Model) pass(w *world, t ticks) bool {
 	for r := range w.revokers {
 		w.revokers[r].count(t.revokers[r])
 	}
+	w.watch.since++
 	return true
 }
 

@@ -28,7 +28,11 @@ func (m *Model) fold(w *world) (order [maxNodes]uint8) {
 		waits = waits || r < m.Revocations && w.revokers[r].stage != returned && w.revokers[r].stage != failed
 	}
 	if !waits {
-		w.stray = request{}
+		w.stray, w.watch = request{}, watch{}
+	}
+	w.watch.since = min(w.watch.since, uint8(m.Lease+m.Margin))
+	if !w.watch.there {
+		w.watch.since = 0
 	}
 	for n := range w.nodes {
 		m.foldNode(&w.nodes[n], alive)
@@ -108,10 +112,10 @@ func (m *Model) foldRevoker(w *world, r uint8, alive set) {
 // are higher.
 func (m *Model) foldCounts(w *world, n uint8) {
 	var (
-		counts [2 + 1 + maxRevokers]*uint8
+		counts [2 + 1 + 1 + maxRevokers]*uint8
 		k      int
 		asked  uint64
-		any    = w.stray.there || w.left.Late+w.left.Twice > 0
+		any    = w.stray.there || w.left.Late+w.left.Twice > 0 || m.Watch
 		x      = &w.nodes[n]
 	)
 	for r := range w.revokers {
@@ -137,6 +141,10 @@ func (m *Model) foldCounts(w *world, n uint8) {
 		counts[k] = &w.stray.count
 		k++
 	}
+	if w.watch.there && w.watch.node == n {
+		counts[k] = &w.watch.count
+		k++
+	}
 	var all uint64
 	for _, c := range counts[:k] {
 		all |= 1 << *c
@@ -158,11 +166,11 @@ type view struct {
 	registered    [2]registration
 	waiting, from [maxRevokers]bool
 	was           [maxRevokers]uint8
-	stray         bool
+	stray, watch  bool
 }
 
 func (w *world) view(n uint8) (v view) {
-	v.node, v.stray = w.nodes[n], w.stray.there && w.stray.node == n
+	v.node, v.stray, v.watch = w.nodes[n], w.stray.there && w.stray.node == n, w.watch.there && w.watch.node == n
 	for i := range w.redis {
 		v.registered[i] = w.redis[i].nodes[n]
 	}
@@ -177,6 +185,9 @@ func (w *world) setView(n uint8, v *view) {
 	w.nodes[n] = v.node
 	if v.stray {
 		w.stray.node = n
+	}
+	if v.watch {
+		w.watch.node = n
 	}
 	for i := range w.redis {
 		w.redis[i].nodes[n] = v.registered[i]

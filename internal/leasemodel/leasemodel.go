@@ -40,7 +40,10 @@
 //   - A session that can refresh has a token in an epoch as soon as that begins.
 //   - A promoted server accepts at once, as if it had replicas of its own, unless [Model.All]; the old master's time to refuse
 //     begins with the promotion.
-//   - An entry's id is its place in the log, so that ids come again after a loss. Entries don't leave.
+//   - An entry's id is its place in the log, so that ids come again after a loss. Entries don't leave. What that needs is
+//     shown elsewhere: one that is on the list is written anew when it would end too early (redisrev's tests).
+//   - The process that removes registrations which nobody renews remembers one of them at a time, for as long as a revoker
+//     waits and not for an hour.
 package leasemodel
 
 // A Model is the protocol in one setting: who takes part, what may go wrong, and which rule is left out.
@@ -50,6 +53,7 @@ type Model struct {
 	OnNode      bool  // the first of them is made on the first node; otherwise revokers are no nodes
 	Fresh       bool  // revokers have not seen the first epoch yet
 	Page        uint8 // entries that a reply holds at most; 0: all
+	Watch       bool  // a process removes registrations that are not renewed
 	Older       uint8 // entries of other sessions in the log at the start that no replica and no snapshot has
 
 	Lease  int // L, in ticks of a node's clocks
@@ -78,6 +82,7 @@ type Faults struct {
 	Twice    uint8 // a lease request arrives twice: a client library sends again after a timeout
 	Unknown  uint8 // an entry is of a kind that nodes of this release can't read
 	Leave    uint8 // a node closes
+	Again    uint8 // a revoker dies before it returns, and its call is made once more
 	RedisHop uint8 // Redis's own clock jumps ahead
 	Drift    uint8 // a tick that a node's clocks miss, or a revoker's clock counts double
 	Suspend  uint8 // a tick for which a machine sleeps: its monotonic clock stands still, wall time goes on
@@ -114,10 +119,13 @@ type Without struct {
 	SeenEpoch      bool // the epoch must have been seen for B + L
 	SeenBound      bool // B is part of that
 	Repeat         bool // an ending whose epoch is over is repeated in the new one
+	ListedWaits    bool // an ending that finds its entry in the log waits for nodes all the same
+	ListedHeld     bool // and for the replica
 
 	// Of Redis.
 	PresentedEpoch  bool // a registration holds the epoch that the node knew
-	ForgetUnchanged bool // a node is forgotten only if its registration is as the add saw it
+	ForgetUnchanged bool // a node is forgotten only if its registration is as the add, or the watcher, saw it
+	WatchLong       bool // the watcher removes only what has been as it is for longer than a lease
 	CountOrder      bool // a request that is older than the registration does not register
 	NoExpiry        bool // registrations don't end by Redis's clock
 	MinReplicas     bool // a master without its replica refuses everything after B

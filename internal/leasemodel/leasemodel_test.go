@@ -34,12 +34,20 @@ var settings = []struct {
 	{name: "stray requests", large: true, model: model{Nodes: 1, Revocations: 2, Lease: 2, Durable: true, Faults: faults{Late: 1, Twice: 1}}},
 	{name: "odd entries, closing nodes", model: model{Nodes: 2, Revocations: 1, Lease: 2, Durable: true, Faults: faults{Unknown: 1, Leave: 1, RedisHop: 1}}},
 
+	{name: "a call is repeated", model: model{Nodes: 2, Revocations: 1, Lease: 2, Durable: true, Faults: faults{Again: 1}}},
+	{name: "a call is repeated, pages", model: model{Nodes: 1, Revocations: 2, Lease: 2, Page: 1, Durable: true, Faults: faults{Again: 1}}},
+	{name: "a watcher", model: model{Nodes: 2, Revocations: 1, Lease: 2, Durable: true, Watch: true}},
+	{name: "a watcher, stray requests", model: model{Nodes: 1, Revocations: 1, Lease: 2, Durable: true, Watch: true, Faults: faults{Late: 1, Twice: 1}}},
+
 	// One Redis.
 	{name: "a restart", model: model{Nodes: 2, Revocations: 1, Lease: 2, Durable: true, Faults: faults{Restart: 1}}},
 	{name: "a flush, a node revokes", large: true, model: model{Nodes: 2, Revocations: 1, OnNode: true, Lease: 2, Durable: true, Faults: faults{Flush: 1}}},
 	{name: "a flush, each step by itself", model: model{Nodes: 1, Revocations: 1, Lease: 2, Durable: true, EachStep: true, Faults: faults{Flush: 1}}},
 	{name: "a snapshot", large: true, model: model{Nodes: 2, Revocations: 1, Lease: 1, Older: 1, Faults: faults{Restore: 1}}},
 	{name: "two snapshots", large: true, model: model{Nodes: 1, Revocations: 1, Lease: 2, Older: 1, Faults: faults{Restore: 2}}},
+
+	{name: "a call is repeated, a snapshot", model: model{Nodes: 1, Revocations: 1, Lease: 2, Older: 1, Faults: faults{Restore: 1, Again: 1}}},
+	{name: "a watcher, a flush", model: model{Nodes: 1, Revocations: 1, Lease: 2, Durable: true, Watch: true, Faults: faults{Flush: 1}}},
 
 	// A master and a replica.
 	{name: "failover", large: true, model: model{Nodes: 1, Revocations: 1, Lease: 2, Bound: 1, Replica: true, Durable: true, Faults: faults{Promote: 1}}},
@@ -49,6 +57,9 @@ var settings = []struct {
 	{name: "failover there and back", large: true, model: model{Nodes: 1, Revocations: 1, Lease: 1, Replica: true, Durable: true, Faults: faults{Promote: 2}}},
 	{name: "failover, all must follow", model: model{Nodes: 1, Revocations: 1, Lease: 2, Replica: true, All: true, Durable: true, Faults: faults{Promote: 1, Frozen: 2}}},
 	{name: "failover without WAIT", large: true, model: model{Nodes: 1, Revocations: 1, Lease: 2, Bound: 1, Replica: true, Faults: faults{Promote: 1}}},
+
+	{name: "a call is repeated, failover", model: model{Nodes: 1, Revocations: 1, Lease: 1, Bound: 1, Replica: true, Durable: true, Faults: faults{Promote: 1, Again: 1}}},
+	{name: "a watcher, failover", model: model{Nodes: 1, Revocations: 1, Lease: 1, Replica: true, Durable: true, Watch: true, Faults: faults{Promote: 1}}},
 
 	{name: "three nodes, clocks part", deep: true, model: model{Nodes: 3, Revocations: 1, Lease: 2, Margin: 1, Durable: true, Faults: faults{Drift: 1}}},
 	{name: "three nodes, a restart", deep: true, model: model{Nodes: 3, Revocations: 1, Lease: 1, Durable: true, Faults: faults{Restart: 1}}},
@@ -117,8 +128,11 @@ var rules = []struct{ rule, setting, by string }{
 	{"SeenEpoch", "a flush, a node revokes", "a flush has forgotten who holds leases"},
 	{"SeenBound", "failover", "the old master still gives out leases after the promotion"},
 	{"Repeat", "a snapshot", "the ending is not in the epoch that is confirmed"},
+	{"ListedWaits", "a call is repeated", "the call that wrote the entry died before it had waited"},
+	{"ListedHeld", "a call is repeated, failover", "WAIT counts nothing for a call that wrote nothing, and the promoted replica does not have the ending"},
 	{"PresentedEpoch", "a snapshot", "a position of the old epoch is registered as one of the new"},
 	{"ForgetUnchanged", "pages, forgetting", "a node that came back is forgotten, and the next revocation does not wait for it"},
+	{"WatchLong", "a watcher", "a node that has just got its lease is not waited for"},
 	{"CountOrder", "stray requests", "a request that was sent twice brings back the registration that a revoker has seen, which then forgets it"},
 	{"NoExpiry", "odd entries, closing nodes", "Redis's clock jumps, and a registration is gone that has a lease"},
 	{"MinReplicas", "failover", "the old master gives out leases for ever"},

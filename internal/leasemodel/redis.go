@@ -1,5 +1,7 @@
 package leasemodel
 
+import "slices"
+
 // The scripts. Each is one atomic step on one server, if that accepts it.
 
 // accepts says whether a server runs scripts. All of them count as writes, checks included, so that neither a replica
@@ -55,13 +57,17 @@ func (m *Model) leaseScript(w *world, s *redis, r request) reply {
 	return a
 }
 
-// addScript ends a session: its row goes and its entry is there. It returns the nodes that may hold a lease without that.
-func (w *world) addScript(s *redis, e entry) (epoch, id uint8, nodes [maxNodes]registration) {
+// addScript ends a session: its row goes and its entry is there. One that is in the log is not written again. It returns the last
+// entry, which is the new one or stands behind it, and the nodes that may hold a lease without that.
+func (w *world) addScript(s *redis, e entry) (epoch, id uint8, listed bool, nodes [maxNodes]registration) {
 	s.rows = s.rows.without(e.session())
 	w.begin(s)
-	s.log[s.n] = e
-	s.n++
-	return s.epoch, s.n, s.nodes
+	listed = slices.ContainsFunc(s.log[:s.n], func(is entry) bool { return is.session() == e.session() })
+	if !listed {
+		s.log[s.n] = e
+		s.n++
+	}
+	return s.epoch, s.n, listed, s.nodes
 }
 
 // checkScript answers for a token. It writes nothing: without an epoch it refuses.

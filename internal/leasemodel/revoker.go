@@ -31,10 +31,12 @@ func (m *Model) add(w *world, r, server uint8, e entry) bool {
 	x.stage, x.on, x.waiting = written, server, 0
 	x.held = !m.Replica || !m.Durable || m.Without.WaitForReplica
 	var nodes [maxNodes]registration
-	x.epoch, x.id, nodes = w.addScript(s, e)
+	var listed bool
+	x.epoch, x.id, listed, nodes = w.addScript(s, e)
+	x.held = x.held || listed && m.Without.ListedHeld
 	x.meet(x.epoch)
 	for n, is := range nodes {
-		if is.there && !is.expired && !m.Without.WaitForNodes {
+		if is.there && !is.expired && !m.Without.WaitForNodes && !(listed && m.Without.ListedWaits) {
 			x.waiting, x.was[n] = x.waiting.with(uint8(n)), is.count
 		}
 	}
@@ -139,6 +141,36 @@ func (m *Model) forget(w *world, r, n, server uint8) bool {
 	x, s := &w.revokers[r], &w.redis[server]
 	over := x.stage == returned || x.stage == written && int(x.since) >= m.leasesOver()
 	return over && x.waiting.has(n) && m.accepts(s) && m.forgetScript(s, n, x.was[n])
+}
+
+// die is a revoker whose process is gone, or whose client has hung up, before it has returned. The same is asked for again.
+func (m *Model) die(w *world, r uint8) bool {
+	x := &w.revokers[r]
+	if x.stage != written || !use(&w.left.Again) {
+		return false
+	}
+	x.stage, x.again, x.held = notYet, false, false
+	return true
+}
+
+// sight is the watcher looking at a registration. It may have looked at another one before.
+func (m *Model) sight(w *world, n, server uint8) bool {
+	s := &w.redis[server]
+	if !m.Watch || !m.accepts(s) || !s.nodes[n].there {
+		return false
+	}
+	w.watch = watch{there: true, node: n, count: s.nodes[n].count}
+	return true
+}
+
+// abandon removes the registration that the watcher remembers, if it is what it was.
+func (m *Model) abandon(w *world, server uint8) bool {
+	x, s := &w.watch, &w.redis[server]
+	if !x.there || int(x.since) < m.leasesOver() && !m.Without.WatchLong || !m.accepts(s) || !m.forgetScript(s, x.node, x.count) {
+		return false
+	}
+	*x = watch{}
+	return true
 }
 
 // call is the start of a revocation that counts from there: Without.CountFromReply.

@@ -3,7 +3,7 @@ package leasemodel
 const (
 	maxNodes    = 3
 	maxRevokers = 2
-	maxLog      = 5 // two endings, each repeated once, and an older entry
+	maxLog      = 3 // two endings and an older entry
 	maxEpochs   = 6
 )
 
@@ -13,7 +13,8 @@ type world struct {
 	redis    [2]redis
 	nodes    [maxNodes]node
 	revokers [maxRevokers]revoker
-	stray    request          // on its way, and nobody waits for it
+	stray    request // on its way, and nobody waits for it
+	watch    watch
 	epochs   uint8            // begun so far; each is named by its number
 	tokens   [maxRevokers]set // for each session the epochs in which it has a token
 	left     Faults           // that may still happen
@@ -82,6 +83,12 @@ type registration struct {
 type request struct {
 	there                      bool
 	node, epoch, cursor, count uint8
+}
+
+// watch is what the process remembers that removes registrations: one of them, and for how long it has been as it is.
+type watch struct {
+	there              bool
+	node, count, since uint8
 }
 
 // reply is its answer: the entries after a position, and whether they reach the tail.

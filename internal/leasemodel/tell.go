@@ -36,7 +36,7 @@ func (m *Model) tell(path []step) (trace []string) {
 		}
 		line := fmt.Sprintf("%2d. %s", i+1, text)
 		after := m.lines(&w, name)
-		for _, what := range []string{"Redis 1", "Redis 2", "revoker 1", "revoker 2", "A", "B", "C"} {
+		for _, what := range []string{"Redis 1", "Redis 2", "revoker 1", "revoker 2", "the watcher", "A", "B", "C"} {
 			if after[what] != before[what] {
 				line += fmt.Sprintf("\n      %s: %s", what, after[what])
 			}
@@ -59,6 +59,9 @@ func (m *Model) lines(w *world, name func(place uint8) string) map[string]string
 	}
 	for r := range m.Revocations {
 		all[fmt.Sprintf("revoker %d", r+1)] = m.revokerLine(&w.revokers[r], name)
+	}
+	if x := &w.watch; x.there {
+		all["the watcher"] = fmt.Sprintf("has seen the registration of %s as it is for %d ticks", name(x.node), x.since)
 	}
 	for n := range uint8(m.Nodes) {
 		if x := &w.nodes[n]; *x != (node{}) {

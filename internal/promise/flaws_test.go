@@ -18,6 +18,8 @@ var flaws = []struct{ file, rule, instead string }{
 	{"revocation/replica.go", "return now.Sub(v.from) < Lease", `return flawed == "lease" || now.Sub(v.from) < Lease`},
 	{"revocation/redisrev/redisrev.go", "if epoch != p.Epoch {", `if epoch != p.Epoch && flawed != "epoch" {`},
 	{"revocation/redisrev/confirm.go", "!revocation.Waits(ctx) {", `!revocation.Waits(ctx) || flawed == "wait" {`},
+	{"revocation/redisrev/scripts.go", "const step = common + begin + `", "var step = common + begin + map[bool]string{true: `local hasty = true`}[flawed == \"listed\"] + `"},
+	{"revocation/redisrev/scripts.go", "and top() then\n", "and top() then\n if hasty then last = '0-0' end\n"},
 	{"revocation/redisrev/confirm.go", "{ return outlast + l.maxLag }", `{ if flawed == "settle" { return 0 }; return outlast + l.maxLag }`},
 }
 
@@ -30,6 +32,7 @@ func TestPromise_SeesFlaws(t *testing.T) {
 		{"a lease that does not run out, and a paused node", replica, "lease", "a node is paused for longer than its lease"},
 		{"a lease that does not run out, and a node without network", replica, "lease", "a node is cut off from Redis"},
 		{"a call that does not wait for other nodes", replica, "wait", "a node joins, another one leaves"},
+		{"a call that finds its entry on the list and does not wait", replica, "listed", "a node is cut off from Redis"},
 		{"a call that does not wait for leases of an old epoch", replica, "settle", "Redis is flushed while a node is cut off"},
 		{"an epoch that is not compared", direct, "epoch", "Redis is flushed"},
 	} {

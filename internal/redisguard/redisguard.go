@@ -6,9 +6,6 @@ package redisguard
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -17,6 +14,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/doorward/doorward/internal/shorthash"
 )
 
 const (
@@ -46,6 +45,7 @@ var ErrMissed = errors.New("no answer in time")
 type Guard struct {
 	client  redis.UniversalClient
 	direct  bool // the client keeps deadlines itself
+	peer    *peer
 	tag     string
 	timeout time.Duration
 	slots   chan struct{}
@@ -61,7 +61,7 @@ type Guard struct {
 }
 
 // New returns the guard of a client. owner is the package that errors name; prefix "" is "dw", timeout 0
-// is 500 ms. A *redis.Ring is refused: its shards would be several truths.
+// is 500 ms. A *redis.Ring is refused: its shards would be several truths. The client gets a hook that sees its dials.
 func New(owner string, client redis.UniversalClient, prefix string, timeout time.Duration) (*Guard, error) {
 	direct := false
 	switch c := client.(type) {
@@ -79,6 +79,9 @@ func New(owner string, client redis.UniversalClient, prefix string, timeout time
 			return nil, errors.New(owner + ": Config.Client: got a nil *redis.ClusterClient, expected an open one")
 		}
 	}
+	if secretAddr(client) {
+		return nil, errors.New(owner + ": Config.Client: got an address with a user or password in it, expected host:port: see redis.ParseURL")
+	}
 	if prefix == "" {
 		prefix = "dw"
 	}
@@ -93,7 +96,7 @@ func New(owner string, client redis.UniversalClient, prefix string, timeout time
 	if timeout < time.Millisecond || timeout > 10*time.Second {
 		return nil, fmt.Errorf("%s: Config.Timeout: got %v, expected 1ms to 10s, or 0 for 500ms", owner, timeout)
 	}
-	return &Guard{client: client, direct: direct, tag: "{" + prefix + "}:", timeout: timeout, slots: make(chan struct{}, inFlight)}, nil
+	return &Guard{client: client, direct: direct, peer: newPeer(client), tag: "{" + prefix + "}:", timeout: timeout, slots: make(chan struct{}, inFlight)}, nil
 }
 
 // keeps says whether a client of these options is done with a command when its context is. It waits for a connection,
@@ -113,15 +116,10 @@ func (g *Guard) Timeout() time.Duration        { return g.timeout }
 // Cluster, and a colon.
 func (g *Guard) Tag() string { return g.tag }
 
-// Hash names what a client may have chosen: the first 22 characters, 132 bits, of the base64url of a
-// SHA-256 over the parts, each behind its length as 8 bytes, big endian.
+// Hash names what a client may have chosen: see [shorthash.Of].
 func Hash(parts ...string) string {
-	buf := make([]byte, 0, 256)
-	for _, p := range parts {
-		buf = append(binary.BigEndian.AppendUint64(buf, uint64(len(p))), p...)
-	}
-	sum := sha256.Sum256(buf)
-	return base64.RawURLEncoding.EncodeToString(sum[:])[:22]
+	h := shorthash.Of(parts...)
+	return string(h[:])
 }
 
 // Run runs a script and returns its reply. For the rest see Do.
@@ -137,7 +135,17 @@ type Command func(context.Context, redis.UniversalClient) ([]any, error)
 // Do runs a command with the guard's client and returns its reply, or an error at the guard's deadline, which is three
 // quarters of its timeout away or more, or, if that comes first, at ctx's. The command does not end with ctx, as go-redis
 // would close the connection of a caller that hangs up: after an error it may have run, be running or run later.
+//
+// An error names the Redis and, unless it has spoken, why the last dials failed. Where ctx was cancelled it is ctx's alone.
 func (g *Guard) Do(ctx context.Context, f Command) ([]any, error) {
+	reply, err := g.do(ctx, f)
+	if err == nil || ctx.Err() == context.Canceled && errors.Is(err, context.Canceled) {
+		return reply, err
+	}
+	return nil, g.peer.explain(err)
+}
+
+func (g *Guard) do(ctx context.Context, f Command) ([]any, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}

@@ -87,34 +87,31 @@ func (l *List) await(ctx context.Context, m made) error {
 // forget takes nodes off the account that have not renewed their lease for longer than one lasts, so that the next revoker
 // does not wait for them. One that lives registers anew. One that was seen later than that may hold a lease, and stays.
 func (l *List) forget(ctx context.Context, behind map[string]string) {
+	dead := map[string]string{}
+	l.mu.Lock()
 	for node, registration := range behind {
-		l.mu.Lock()
-		s := l.seen[node]
-		l.mu.Unlock()
-		if s.registration == registration && time.Since(s.at) >= silent {
-			_, _ = l.run(ctx, forgetScript, l.keys.all(), node, registration)
+		if s := l.seen[node]; s.registration == registration && time.Since(s.at) >= silent {
+			dead[node] = registration
 		}
 	}
+	l.mu.Unlock()
+	l.remove(ctx, dead)
 }
 
-// A sight is a registration, and when this process saw it first.
-type sight struct {
-	registration string
-	at           time.Time
-}
-
-// saw notes registrations of nodes that are behind.
+// saw notes registrations of nodes that are behind, and drops those that are behind no more when they are the most.
 func (l *List) saw(behind map[string]string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.seen) > 10_000 { // what is forgotten here is waited for once more
-		clear(l.seen)
+	seen := l.seen
+	if len(seen) > 2*len(behind)+1000 {
+		seen = make(map[string]sight, len(behind))
 	}
 	for node, registration := range behind {
-		if l.seen[node].registration != registration {
-			l.seen[node] = sight{registration, time.Now()}
+		if seen[node] = l.seen[node]; seen[node].registration != registration {
+			seen[node] = sight{registration, time.Now()}
 		}
 	}
+	l.seen = seen
 }
 
 // add puts entries on the list, all in one epoch: one that ends meanwhile takes those with it that it had. short

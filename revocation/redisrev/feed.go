@@ -1,6 +1,7 @@
 package redisrev
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,9 +21,20 @@ const page = 1000
 // waitFor is how long [List.Wait] waits for an entry.
 const waitFor = time.Second
 
-// Next implements [revocation.Feed] in one round trip.
+// Next implements [revocation.Feed] in one round trip, and one more where it found registrations that are abandoned.
 func (l *List) Next(ctx context.Context, node string, at revocation.Position) (revocation.Batch, error) {
-	reply, err := l.run(ctx, leaseScript, l.keys.all(), proposal(), node, at.Epoch, at.Entry, l.count.Add(1), page)
+	from, cursor := l.clock(), l.onward()
+	reply, err := l.run(ctx, leaseScript, l.keys.all(), proposal(), node, at.Epoch, at.Entry, l.count.Add(1), page, cursor)
+	if cursor != "" {
+		var round any
+		if err == nil && len(reply) == 7 {
+			round = reply[6]
+		}
+		dead, failure := l.watched(from, round)
+		if err = cmp.Or(err, failure); err == nil {
+			l.remove(ctx, dead)
+		}
+	}
 	if err != nil {
 		return revocation.Batch{}, err
 	}
@@ -30,7 +42,7 @@ func (l *List) Next(ctx context.Context, node string, at revocation.Position) (r
 	if err != nil {
 		return revocation.Batch{}, err
 	}
-	if len(reply) != 6 || epoch == "" {
+	if len(reply) != 7 || epoch == "" {
 		return revocation.Batch{}, unreadable("lease returned %d values in epoch %q", len(reply), epoch)
 	}
 	l.met(epoch, ageOf(reply[1]), nil)
@@ -57,7 +69,7 @@ func (l *List) Next(ctx context.Context, node string, at revocation.Position) (r
 			return revocation.Batch{}, unreadable("the log has the id %.40q", id)
 		}
 		b.At.Entry = id
-		left := revocation.Keep - time.Duration(now-at)*time.Millisecond
+		left := life - time.Duration(now-at)*time.Millisecond
 		if left <= 0 {
 			continue // over, whatever it says, and not yet trimmed
 		}

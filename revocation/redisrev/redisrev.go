@@ -11,7 +11,7 @@
 // same, so that a master that was cut off refuses; without it, what was revoked during a failover is lost until the
 // new epoch is seen. The smallest ACL for the default prefix, under nodes with a replica too:
 //
-//	~{dw}:* -@all +eval +evalsha +info|server +time +get +set +hget +hmget +hset +hgetall +hdel +hlen +xadd +xread +xrange +xrevrange
+//	~{dw}:* -@all +eval +evalsha +info|server +time +get +set +pttl +hget +hmget +hset +hgetall +hscan +hdel +hlen +xadd +xread +xrange +xrevrange
 //
 // (With Ready +info; with Replicas +wait.) Persistence is not needed: a Redis that has lost its memory has
 // another epoch, and every access token of the old one is refreshed.
@@ -72,11 +72,13 @@ type List struct {
 	maxLag   time.Duration
 	replicas int
 	count    atomic.Int64 // of leases, so that each renewal is seen to be one
+	clock    func() time.Time
 
 	mu       sync.Mutex
-	epoch    string                              // that the last reply came from
-	since    time.Time                           // when the first did; zero when it has been so for long
-	seen     map[string]sight                    // nodes that were behind
+	epoch    string           // that the last reply came from
+	since    time.Time        // when the first did; zero when it has been so for long
+	seen     map[string]sight // nodes that were behind
+	watch    watch
 	attached []*func(string, []revocation.Entry) // never changed, only replaced
 }
 
@@ -98,7 +100,7 @@ func New(c Config) (*List, error) {
 	if c.Replicas > 0 {
 		c.MaxLag += late
 	}
-	return &List{guard: guard, seen: map[string]sight{}, keys: newKeys(guard.Tag()), maxLag: c.MaxLag, replicas: c.Replicas}, nil
+	return &List{guard: guard, clock: time.Now, seen: map[string]sight{}, keys: newKeys(guard.Tag()), maxLag: c.MaxLag, replicas: c.Replicas}, nil
 }
 
 // Check implements [revocation.List] in one round trip; none for a principal without an epoch.
@@ -166,7 +168,8 @@ func verdict(p *auth.Principal, minimum any, marks []any) error {
 const batch = 100
 
 // Revoke implements [revocation.List] in one round trip for each 100 entries, and then waits for the nodes that answer
-// from memory: usually for a round trip or two, for 2.1 s when one of them is dead or slow. In the first moments of
+// from memory: usually for a round trip or two, for 2.1 s when one of them is dead or slow. What is on the list already, with
+// [revocation.Keep] or more to live, is not written again, and waited for alike. In the first moments of
 // a new epoch (a Redis that was started, flushed or promoted) it waits for that long, with Replicas for MaxLag and 2 s longer,
 // as that Redis does not know who answers from memory; one that forgets while the call waits costs that once more.
 // [revocation.WithoutWait] does not wait.

@@ -6,7 +6,7 @@ import "github.com/redis/go-redis/v9"
 //
 //	{dw}:epoch  hash    fmt=1, id, run: the epoch, and the server and history that it was begun on; at: when, in ms
 //	{dw}:log    stream  k: a look-up key without its tag; m: its value, unless it is a mark of 1
-//	{dw}:s:sid  string  1, or 0 where another session took its place; for revocation.Keep from the last entry
+//	{dw}:s:sid  string  1, or 0 where another session took its place; it lives for life from the last entry
 //	{dw}:j:id   string  1, alike
 //	{dw}:v:own  string  the minimum, merged by maximum; its life is renewed
 //	{dw}:nodes  hash    nodes that answer from memory: the epoch, the id of the last entry that it has applied, a count
@@ -54,24 +54,38 @@ local function age()
 end
 `
 
-// step is what a script that writes entries begins with. KEYS: epoch, log, nodes. ARGV: the proposed id,
-// the life of an entry in milliseconds. What can fail is done before anything is written, as Redis takes nothing
-// back: weigh and publish come before a script's own writes, and weigh before publish.
+// step is what a script that writes entries begins with. KEYS: epoch, log, nodes. ARGV: the proposed id, and how long
+// an entry must be on the list from now on, in milliseconds. What can fail is done before anything is written, as Redis
+// takes nothing back: weigh and publish come before a script's own writes, and weigh before publish.
+//
+// An entry that says the same or more, and has that long to live, is not written again: who repeats an ending makes no
+// second entry. It is written for an eighth longer than it must live, so that a name is written nine times within
+// the life of its first entry at most, however often it is ended. The caller waits for it all the same.
 //
 //	now              Redis's time in milliseconds
 //	less(a, b)       compares integers as text: a Lua number is exact to 2^53 only
 //	weigh(k, m)      merges m with the minimum in k, by maximum
-//	publish(k)       writes the entry of a look-up key, with the minimum that was weighed for it, if one was
-//	replace(k)       writes the entry of a session that another takes the place of; one that has ended stays ended
-//	top()            has the caller wait for all that is on the list: what it asks for may have been done before, by a
-//	                 command of its own whose answer was lost
+//	publish(k)       has the entry of a look-up key on the list, with the minimum that was weighed for it, if one was
+//	replace(k)       alike for a session that another takes the place of; one that has ended stays ended
+//	top()            has the caller wait for all that is on the list, if anything is: what it asks for may have been
+//	                 done before, by a command whose answer was lost, and that waited for nobody
 //	begin()          begins an epoch where there is none
 //	reply(...)       the answer, behind what Step reads of it
 const step = common + begin + `
 local nodes = redis.call('HLEN', KEYS[3])
+local keep = tonumber(ARGV[2])
+local life = string.format('%.0f', keep * 9 / 8)
 local least, last, told = {}, false, {}
 local function less(a, b)
 	return #a < #b or #a == #b and a < b
+end
+local function top()
+	local entry = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1]
+	if entry then
+		redis.call('HSET', KEYS[1], 'fmt', '1') -- changes nothing, and is a write that WAIT counts from
+		last = entry[1]
+	end
+	return entry
 end
 local function weigh(k, m)
 	local old = least[k] or redis.call('GET', k)
@@ -81,26 +95,25 @@ local function weigh(k, m)
 	least[k] = old and less(m, old) and old or m
 end
 local function put(k, m)
-	local oldest = string.format('%.0f', now - ARGV[2])
-	local name = string.sub(k, #KEYS[1] - #'epoch' + 1)
+	local name, value = string.sub(k, #KEYS[1] - #'epoch' + 1), m or '1'
+	table.insert(told, name)
+	table.insert(told, value)
+	if redis.pcall('GET', k) == value and redis.call('PTTL', k) >= keep and top() then
+		return
+	end
+	local oldest = string.format('%.0f', now - life)
 	if m then
 		last = redis.call('XADD', KEYS[2], 'MINID', '~', oldest, '*', 'k', name, 'm', m)
 	else
 		last = redis.call('XADD', KEYS[2], 'MINID', '~', oldest, '*', 'k', name)
 	end
-	redis.call('SET', k, m or '1', 'PX', ARGV[2])
-	table.insert(told, name)
-	table.insert(told, m or '1')
+	redis.call('SET', k, value, 'PX', life)
 end
 local function publish(k)
 	put(k, least[k])
 end
 local function replace(k)
 	put(k, redis.call('GET', k) ~= '1' and '0' or nil)
-end
-local function top()
-	local entry = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1]
-	last = last or entry and entry[1] or false
 end
 local function reply(...)
 	return {epoch, last, nodes, age(), told, ...}
@@ -163,7 +176,8 @@ end
 // that has renewed since look as if it had not, to one who is about to forget it.
 //
 // KEYS: epoch, log, nodes. ARGV: the proposed id, node, epoch known, id of the last entry applied, a count, the most
-// entries. Reply: epoch, age, 1 if the entries are from the start, 1 if they reach the end, now, entries.
+// entries, where to go on with a round through the registrations, or nothing. Reply: epoch, age, 1 if the entries are from
+// the start, 1 if they reach the end, now, entries, the next part of the round as HSCAN gives it.
 var leaseScript = redis.NewScript(common + begin + before + `
 begin()
 local top = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1]
@@ -177,7 +191,8 @@ local count = tonumber(string.match(redis.call('HGET', KEYS[3], ARGV[2]) or '', 
 if reached and not (count and count > tonumber(ARGV[5])) then
 	redis.call('HSET', KEYS[3], ARGV[2], epoch .. ' ' .. at .. ' ' .. ARGV[5])
 end
-return {epoch, age(), start, reached and 1 or 0, string.format('%.0f', now), entries}
+local round = ARGV[7] ~= '' and redis.call('HSCAN', KEYS[3], ARGV[7], 'COUNT', 1000) or {}
+return {epoch, age(), start, reached and 1 or 0, string.format('%.0f', now), entries, round}
 `)
 
 // KEYS: epoch, log, nodes. ARGV: the id of an entry. Reply: epoch, age, then each node that has not applied it in this
@@ -195,10 +210,12 @@ end
 return reply
 `)
 
-// KEYS: epoch, log, nodes. ARGV: node, and its registration as it was seen, or nothing for whatever it is.
+// KEYS: epoch, log, nodes. ARGV: for each node its name, and its registration as it was seen, or nothing for whatever it is.
 var forgetScript = redis.NewScript(common + `
-if ARGV[2] == '' or redis.call('HGET', KEYS[3], ARGV[1]) == ARGV[2] then
-	redis.call('HDEL', KEYS[3], ARGV[1])
+for i = 1, #ARGV, 2 do
+	if ARGV[i + 1] == '' or redis.call('HGET', KEYS[3], ARGV[i]) == ARGV[i + 1] then
+		redis.call('HDEL', KEYS[3], ARGV[i])
+	end
 end
 return {epoch}
 `)

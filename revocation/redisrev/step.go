@@ -40,12 +40,16 @@ func (l *List) Look(ctx context.Context, s *redis.Script, keys []string, args ..
 	return m.epoch, found, err
 }
 
+// life is for how long an entry is written: an eighth longer than it must live, as step in scripts.go says. One that is
+// found on the list may have Keep left.
+const life = revocation.Keep + revocation.Keep/8
+
 // A made is what a step left on the list.
 type made struct {
 	epoch string
-	last  string // id of the last entry to wait for, "" for none
-	nodes int    // that answer from memory
-	added []revocation.Entry
+	last  string             // id of the last entry to wait for, "" for none
+	nodes int                // that answer from memory
+	added []revocation.Entry // or found there
 }
 
 // step runs the script, and tells this process's replicas what it has added.
@@ -78,7 +82,7 @@ func (l *List) read(ctx context.Context, run runner, s *redis.Script, keys []str
 	return m, reply[5:], short
 }
 
-// told reads which entries a script has added.
+// told reads which entries a script has added, or found on the list.
 func told(v any) ([]revocation.Entry, error) {
 	flat, ok := v.([]any)
 	if !ok || len(flat)%2 != 0 {
@@ -90,7 +94,7 @@ func told(v any) ([]revocation.Entry, error) {
 		if err != nil {
 			return nil, err
 		}
-		e.Left = revocation.Keep
+		e.Left = life
 		added = append(added, e)
 	}
 	return added, nil

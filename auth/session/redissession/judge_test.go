@@ -302,7 +302,7 @@ func TestEndings_AreTheListsEntries(t *testing.T) {
 	if !reflect.DeepEqual(log, oneLog) || !reflect.DeepEqual(keys, oneKeys) || len(keys) != 3 {
 		t.Errorf("got  %v\n     %v\nwant %v\n     %v", log, keys, oneLog, oneKeys)
 	}
-	if keys["{dw}:v:"+annHash] != strconv.FormatInt(below, 10)+" for 1h2m0s" {
+	if keys["{dw}:v:"+annHash] != strconv.FormatInt(below, 10)+" for 1h10m0s" {
 		t.Errorf("the minimum is %q", keys["{dw}:v:"+annHash])
 	}
 }
