@@ -152,7 +152,7 @@ func ExampleCSRF_CheckOrigin() {
 			middleware.WriteError(w, r, err)
 			return
 		}
-		token, err := csrf.Token("the id of the new session")
+		token, err := csrf.Token(&auth.Principal{Session: "the id of the new session"})
 		if err != nil {
 			middleware.WriteError(w, r, err)
 			return

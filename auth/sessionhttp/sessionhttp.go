@@ -163,7 +163,7 @@ func (c *Config) check() error {
 		}
 		return nil
 	}
-	if _, err := c.CSRF.Token("any"); err != nil {
+	if _, err := c.CSRF.Token(&auth.Principal{Session: "any"}); err != nil {
 		return fmt.Errorf("Config.CSRF: got one that makes no token, expected middleware.NewCSRF's (or Bearer, for no cookies): %w", err)
 	}
 	jar := c.Jar
