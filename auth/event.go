@@ -36,6 +36,9 @@ type Event struct {
 	Key                      string // id of the API key that it is about
 	Client                   Client
 	Err                      error // the cause; nil when it went well
+
+	// Account is what was typed at a login, as middleware.LoginLimit.Named says it: a keyed hash, "#...", or escaped text.
+	Account string
 }
 
 // LogValue gives the event as a group whose every text is escaped and capped: names and user agents are
@@ -52,6 +55,7 @@ func (e Event) LogValue() slog.Value {
 	add("tenant", e.Tenant, 128)
 	add("subject", e.Subject, 128)
 	add("session", e.Session, 64)
+	add("account", e.Account, 256)
 	add("key", e.Key, 64)
 	if e.Client.Addr.IsValid() {
 		add("addr", e.Client.Addr.String(), 64)
