@@ -82,7 +82,7 @@ func TestTrustUnixSocket(t *testing.T) {
 		for i := range 40 { // ATK-L04: what a client writes left of its address counts for nothing
 			codes[loginOver(t, c, fmt.Sprint("v", i), fmt.Sprintf("192.0.2.%d, 198.51.100.9", i))]++
 		}
-		if codes[http.StatusUnauthorized] != 20 || codes[http.StatusTooManyRequests] != 20 {
+		if n := codes[http.StatusTooManyRequests]; n < 18 || n > 20 || codes[http.StatusUnauthorized] != 40-n { // and what time has brought meanwhile
 			t.Errorf("one client: got %v", codes)
 		}
 	})
@@ -93,7 +93,7 @@ func TestTrustUnixSocket(t *testing.T) {
 		for i := range 40 {
 			codes[loginOver(t, c, fmt.Sprint("v", i), fmt.Sprintf("192.0.2.%d, 198.51.100.9, 10.1.2.%d", i, i))]++
 		}
-		if codes[http.StatusTooManyRequests] != 20 {
+		if n := codes[http.StatusTooManyRequests]; n < 18 || n > 20 {
 			t.Errorf("got %v", codes)
 		}
 	})

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/doorward/doorward/auth"
@@ -14,10 +15,22 @@ import (
 	"github.com/doorward/doorward/ratelimit"
 )
 
+// inEach runs f in a bubble for each mode, so that no budget fills while a slow machine works.
+func inEach(t *testing.T, f func(t *testing.T, w *world, c *client)) {
+	for name, open := range map[string]func(*world) *client{"cookie": (*world).browser, "in header": (*world).page, "bearer": (*world).program} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := setup(t)
+				f(t, w, open(w))
+			})
+		})
+	}
+}
+
 // F-71: what is no token of ours costs the network: at d9addb9 200 of 200 junk refreshes were looked at. A refusal says when
 // to come again, ends nothing and expires no cookie.
 func TestRefresh_F_71_Junk(t *testing.T) {
-	both(t, func(t *testing.T, w *world, c *client) {
+	inEach(t, func(t *testing.T, w *world, c *client) {
 		id := c.login("acme/ann")
 		good := c.copied()
 		junk := c.copied()
@@ -62,7 +75,7 @@ func TestRefresh_F_71_Office(t *testing.T) {
 
 // One session is limited by itself, with so much room that no page of many tabs meets it. What is above ends nothing.
 func TestRefresh_F_71_OneSession(t *testing.T) {
-	both(t, func(t *testing.T, w *world, c *client) {
+	inEach(t, func(t *testing.T, w *world, c *client) {
 		c.login("acme/ann")
 		before := c.copied()
 		tabs := 0
@@ -71,7 +84,7 @@ func TestRefresh_F_71_OneSession(t *testing.T) {
 				break
 			}
 		}
-		if tabs < 300 || tabs > 310 { // and what time has brought meanwhile
+		if tabs != 300 {
 			t.Errorf("%d refreshes, expected 300", tabs)
 		}
 		w.told()
