@@ -356,6 +356,14 @@ func TestCSRF_Q_25_BoundToOwner(t *testing.T) {
 		}
 		want(t, post(p, theirs), "")
 	}
+	// Nor is a session that is named as a subject of no issuer, which an application's own authenticator may give.
+	plain, named := owner("", "sid-ann"), &auth.Principal{Subject: "bob", Session: "sid-ann", Ambient: true}
+	want(t, post(plain, token(t, c, "sid-ann")), auth.CSRFFailed)
+	theirs, err := c.Token(plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want(t, post(named, theirs), auth.CSRFFailed)
 	// A session's token is bound to nothing else: sessionhttp makes it from the session alone.
 	of, err := c.Token(&auth.Principal{Session: "sid-ann"})
 	if err != nil {
