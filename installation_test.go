@@ -103,15 +103,20 @@ func (s site) hasher() *password.Hasher {
 	return h
 }
 
+// named is what events of logins call an account.
+func (s site) named() string {
+	return middleware.LoginLimit{Limiter: ratelimit.NewMemory(0), Issuer: s.name, Keys: s.ring}.Named("ann")
+}
+
 func (s site) jar() cookies.Jar { return cookies.Jar{Seal: cookies.Seal{Keys: s.ring, Issuer: s.name}} }
 
 // login is a login with 5 tries for an account; everybody's password is "right".
 func (s site) login() http.Handler {
-	devices, err := middleware.NewDevices(s.ring, s.name, cookies.Policy{}, func(context.Context, string, string) (time.Time, error) {
+	devices, err := middleware.NewDevices(s.ring, s.name, cookies.Policy{}, func(context.Context, string) (time.Time, error) {
 		return time.Time{}, nil
 	})
 	s.ok(err)
-	limit := middleware.LoginLimit{Limiter: ratelimit.NewMemory(0), Field: "account", Devices: devices}
+	limit := middleware.LoginLimit{Limiter: ratelimit.NewMemory(0), Issuer: s.name, Field: "account", Devices: devices}
 	return middleware.RateLimitLogin(limit)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.FormValue("password") != "right" {
 			middleware.WriteError(w, r, auth.LoginFailed)
@@ -186,7 +191,7 @@ var keyed = map[string]struct {
 	},
 	derive.CSRF.String(): {
 		func(s site) string {
-			token, err := s.csrf().Token("s1")
+			token, err := s.csrf().Token(&auth.Principal{Session: "s1"})
 			s.ok(err)
 			return token
 		},
@@ -218,6 +223,10 @@ var keyed = map[string]struct {
 			s.ok(s.sessions().EndAll(s.t.Context(), "ann"))
 			return !strings.Contains(s.sessions().End(s.t.Context(), "ann", id).Error(), "has such an id")
 		},
+	},
+	derive.LoginAccount.String(): {
+		func(s site) string { return s.named() },
+		func(s site, name string) bool { return s.named() == name },
 	},
 	derive.Cookie.String(): {
 		func(s site) string {

@@ -39,6 +39,9 @@ type Event struct {
 	Former  Client // whom the session was used by before, where that is what the event tells; zero otherwise
 	Err     error  // the cause; nil when it went well
 
+	// Account is what was typed at a login, as middleware.LoginLimit.Named says it: a keyed hash, "#...", or escaped text.
+	Account string
+
 	// Of a "refused", which a guard of package middleware tells:
 	Route  string // the route's pattern, never a path: http.Request.Pattern; "" outside of a router
 	Missed int    // how many of the same name, outcome and route were not told, to bound their number
@@ -58,6 +61,7 @@ func (e Event) LogValue() slog.Value {
 	add("issuer", e.Issuer, 128)
 	add("subject", e.Subject, 128)
 	add("session", e.Session, 64)
+	add("account", e.Account, 256)
 	add("key", e.Key, 64)
 	if e.Client.Addr.IsValid() {
 		add("addr", e.Client.Addr.String(), 64)

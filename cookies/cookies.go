@@ -40,6 +40,11 @@ type Policy struct {
 	// InsecureCrossSite sends the cookie with requests that other sites cause as well (SameSite=None),
 	// for a page that lives in another site's frame. It takes away the browser's own guard against
 	// forged requests: every route that reads the cookie must then stand behind middleware.RequireCSRF.
+	//
+	// The cookie is Partitioned too (CHIPS, draft-cutler-httpbis-partitioned-cookies): browsers that block cookies of
+	// other sites keep it all the same, in a jar for each site whose page is on top. So a login in the frame holds
+	// below that site alone, and a login on the own page is unknown in the frame. The cookies of one site in one such
+	// jar have 10 KiB together in Chromium. A browser that does not know the word ignores it.
 	InsecureCrossSite bool
 
 	// InsecureLoopback is for development: over plain http to a loopback host (localhost, *.localhost,
@@ -117,6 +122,7 @@ func (p *Policy) cookie(r *http.Request, value string, expires time.Time) (*http
 type form struct {
 	prefix, name, suffix, path string
 	secure                     bool
+	partitioned                bool // another cookie than one of the same name without it, so that Clear repeats it
 	sameSite                   http.SameSite
 }
 
@@ -155,7 +161,7 @@ func (p *Policy) form(r *http.Request) (form, error) {
 		if p.SameSite != 0 && p.SameSite != http.SameSiteNoneMode {
 			return f, errors.New("cookies: InsecureCrossSite contradicts SameSite Lax or Strict")
 		}
-		f.sameSite = http.SameSiteNoneMode
+		f.sameSite, f.partitioned = http.SameSiteNoneMode, true
 	}
 	if p.InsecureLoopback {
 		plain, err := plainLoopback(r)
@@ -165,7 +171,8 @@ func (p *Policy) form(r *http.Request) (form, error) {
 		if plain {
 			f.prefix, f.secure = "", false
 			if f.sameSite == http.SameSiteNoneMode {
-				f.sameSite = http.SameSiteLaxMode // browsers take None with Secure only; ports of one host are one site
+				// Browsers take None and Partitioned with Secure only; ports of one host are one site.
+				f.sameSite, f.partitioned = http.SameSiteLaxMode, false
 			}
 		}
 	}
@@ -178,12 +185,12 @@ func (f *form) fullName() string { return f.prefix + f.name + f.suffix }
 func (f *form) cookie(value string) *http.Cookie {
 	return &http.Cookie{
 		Name: f.fullName(), Value: value, Path: f.path,
-		Secure: f.secure, HttpOnly: true, SameSite: f.sameSite,
+		Secure: f.secure, HttpOnly: true, SameSite: f.sameSite, Partitioned: f.partitioned,
 	}
 }
 
 // expired repeats every attribute: a browser ignores the deletion of a prefixed cookie that breaks
-// the prefix's rules, and keeps one whose path differs.
+// the prefix's rules, keeps one whose path differs, and looks for a partitioned one in another jar.
 func (f *form) expired() *http.Cookie {
 	c := f.cookie("")
 	c.MaxAge = -1

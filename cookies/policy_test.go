@@ -1,6 +1,7 @@
 package cookies_test
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
@@ -179,8 +180,8 @@ func TestSTD_C04_SameSite(t *testing.T) {
 		{"lax", http.SameSiteLaxMode, false, "Lax"},
 		{"strict", http.SameSiteStrictMode, false, "Strict"},
 		{"none alone", http.SameSiteNoneMode, false, ""},
-		{"none by name", http.SameSiteNoneMode, true, "None"},
-		{"the name alone", 0, true, "None"},
+		{"none by name", http.SameSiteNoneMode, true, "None; Partitioned"},
+		{"the name alone", 0, true, "None; Partitioned"},
 		{"the name with lax", http.SameSiteLaxMode, true, ""},
 		{"the name with strict", http.SameSiteStrictMode, true, ""},
 	} {
@@ -201,6 +202,51 @@ func TestSTD_C04_SameSite(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A browser that blocks cookies of other sites keeps a partitioned one alone, and looks for it by that word when it
+// is expired. Chromium demands Secure and Path=/ of it; plain http has neither Secure nor the word.
+func TestSTD_C04_Partitioned(t *testing.T) {
+	jar := cookies.Jar{InsecureCrossSite: true, InsecureLoopback: true}
+	sent := request("__Host-refresh=old")
+	for name, call := range map[string]func(http.ResponseWriter) error{
+		"both":            func(w http.ResponseWriter) error { return jar.Set(w, sent, &auth.Pair{Access: "a", Refresh: "r"}) },
+		"one, other goes": func(w http.ResponseWriter) error { return jar.Set(w, sent, &auth.Pair{Access: "a"}) },
+		"both go":         func(w http.ResponseWriter) error { return jar.Clear(w, sent) },
+		"a policy": func(w http.ResponseWriter) error {
+			return cookies.Policy{Name: "x", InsecureCrossSite: true}.Set(w, sent, "v", time.Time{})
+		},
+		"a policy expires": func(w http.ResponseWriter) error {
+			return cookies.Policy{Name: "x", InsecureCrossSite: true}.Clear(w, sent)
+		},
+	} {
+		sent.Host = "localhost"
+		sent.TLS = &tls.ConnectionState{}
+		w := httptest.NewRecorder()
+		if err := call(w); err != nil || len(lines(w)) == 0 {
+			t.Fatalf("%s: got %v, %q", name, err, lines(w))
+		}
+		for _, line := range lines(w) {
+			if !strings.HasSuffix(line, "; Secure; SameSite=None; Partitioned") || !strings.Contains(line, "; Path=/;") {
+				t.Errorf("%s: got %s", name, line)
+			}
+		}
+	}
+	plain := request()
+	plain.Host, plain.TLS = "localhost", nil
+	for _, call := range []func(http.ResponseWriter) error{
+		func(w http.ResponseWriter) error { return jar.Set(w, plain, &auth.Pair{Access: "a", Refresh: "r"}) },
+		func(w http.ResponseWriter) error { return jar.Clear(w, plain) },
+	} {
+		w := httptest.NewRecorder()
+		if err := call(w); err != nil || len(lines(w)) != 2 || strings.Contains(strings.Join(lines(w), ""), "Partitioned") {
+			t.Errorf("plain http: got %v, %q", err, lines(w))
+		}
+	}
+	w := httptest.NewRecorder()
+	if err := (cookies.Jar{}).Set(w, request(), &auth.Pair{Access: "a", Refresh: "r"}); err != nil || strings.Contains(strings.Join(lines(w), ""), "Partitioned") {
+		t.Errorf("a page of the own site: got %v, %q", err, lines(w))
 	}
 }
 

@@ -177,7 +177,7 @@ func TestLoginRefuses(t *testing.T) {
 	}{
 		"wrong password":             {`{"account":"ann","password":"wrong"}`, nil, 401, "login_failed"},
 		"unknown user":               {`{"account":"bob","password":"wrong"}`, nil, 401, "login_failed"},
-		"no password":                {`{"account":"root"}`, nil, 401, "login_failed"},
+		"no password":                {`{"account":"root"}`, nil, 422, `"password":"required"`},
 		"STD-F08 text/plain":         {annLogin, map[string]string{"Content-Type": "text/plain"}, 415, "media_type"},
 		"doubled member":             {`{"account":"ann","account":"root","password":"password of root"}`, nil, 400, "request_malformed"},
 		"ATK-L18 a role in the body": {`{"account":"ann","password":"password of ann","roles":["admin"]}`, nil, 422, "validation_failed"},

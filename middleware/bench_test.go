@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"testing"
 
+	"github.com/doorward/doorward/auth"
 	"github.com/doorward/doorward/middleware"
 )
 
@@ -50,7 +51,7 @@ func BenchmarkCSRFToken(b *testing.B) {
 	c := warmCSRF(b)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := c.Token("sid-ann"); err != nil {
+		if _, err := c.Token(&auth.Principal{Session: "sid-ann"}); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -2,10 +2,13 @@ package middleware
 
 import (
 	"fmt"
+	"net"
 	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/doorward/doorward/auth"
 )
 
 // maxClientHeader bounds, in bytes from the right, how far the hops are followed: dozens of proxies.
@@ -26,18 +29,34 @@ const maxClientHeader = 4096
 // for then anybody within the trusted networks could pose as anybody else there. Proxies that pass on what
 // a client sent make any of this worthless: see that each appends, or replaces.
 //
+// A peer whose RemoteAddr is no address, as on a Unix socket, is 500: that server needs [TrustUnixSocket].
 // An empty or impossible header name, no trusted network, or an invalid one makes every request 500.
 func ClientIP(header string, trusted ...netip.Prefix) Middleware {
-	if header == "" || !isToken(header) {
-		return broken(fmt.Sprintf("ClientIP needs the name of a header: got %q", header))
-	}
 	if len(trusted) == 0 {
 		return broken("ClientIP needs the networks of the trusted proxies: got none")
+	}
+	return clientIP("ClientIP", header, trusted, false)
+}
+
+// TrustUnixSocket is [ClientIP] for a server that listens on a Unix socket: whoever may connect to the socket is one of the
+// own proxies, and its header names the client. So keep strangers from the socket by the mode of its directory. trusted
+// are the networks of further proxies, in front of that one; none is usual. A peer that has an address, where
+// the server listens on TCP too, is judged by them as ClientIP does.
+//
+// Where the header names no client the request goes on as it came, without an address, and is 500 at each limit that
+// counts networks: there is no peer that could count in its place.
+func TrustUnixSocket(header string, trusted ...netip.Prefix) Middleware {
+	return clientIP("TrustUnixSocket", header, trusted, true)
+}
+
+func clientIP(name, header string, trusted []netip.Prefix, socket bool) Middleware {
+	if header == "" || !isToken(header) {
+		return broken(fmt.Sprintf("%s needs the name of a header: got %q", name, header))
 	}
 	header, nets := http.CanonicalHeaderKey(header), networks(slices.Clone(trusted))
 	for i, p := range nets {
 		if !p.IsValid() {
-			return broken(fmt.Sprintf("ClientIP needs valid networks: got %q", p))
+			return broken(fmt.Sprintf("%s needs valid networks: got %q", name, p))
 		}
 		if p.Addr().Is4In6() && p.Bits() >= 96 { // addresses are compared unmapped
 			nets[i] = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
@@ -45,7 +64,11 @@ func ClientIP(header string, trusted ...netip.Prefix) Middleware {
 	}
 	return wrap(func(_ http.ResponseWriter, r *http.Request) (*http.Request, error) {
 		peer, err := netip.ParseAddrPort(r.RemoteAddr)
-		if err != nil || !nets.contain(plain(peer.Addr())) {
+		switch {
+		case err != nil && !(socket && isSocket(r)):
+			return nil, fmt.Errorf("middleware: %s: got a peer %q, expected address:port; a server on a Unix socket needs TrustUnixSocket",
+				name, auth.Printable(r.RemoteAddr, 64))
+		case err == nil && !nets.contain(plain(peer.Addr())):
 			return r, nil
 		}
 		client, ok := clientAddress(header, r.Header[header], nets)
@@ -56,6 +79,15 @@ func ClientIP(header string, trusted ...netip.Prefix) Middleware {
 		r.RemoteAddr = client.String()
 		return r, nil
 	})
+}
+
+// isSocket says whether r came over a Unix socket: by the listener, where net/http has told, since a RemoteAddr that some
+// other middleware has made unreadable is no sign of one.
+func isSocket(r *http.Request) bool {
+	if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
+		return local.Network() == "unix"
+	}
+	return r.RemoteAddr == "" || r.RemoteAddr == "@"
 }
 
 type networks []netip.Prefix

@@ -43,7 +43,7 @@ func TestATK_L04_ClientIP(t *testing.T) {
 		"no header":                           {xff, peer, nil, peer},
 		"STD-R04 untrusted peer":              {xff, "198.51.100.1:80", []string{"203.0.113.9"}, "198.51.100.1:80"},
 		"STD-R04 untrusted IPv6 peer":         {xff, "[2001:db8:2::1]:80", []string{"203.0.113.9"}, "[2001:db8:2::1]:80"},
-		"peer that is no address":             {xff, "@", []string{"203.0.113.9"}, "@"},
+		"peer that is no address, refused":    {xff, "@", []string{"203.0.113.9"}, ""},
 		"trusted IPv6 peer":                   {xff, "[2001:db8:1::1]:80", []string{"203.0.113.9"}, "203.0.113.9:0"},
 		"trusted peer with a zone":            {xff, "[fe80::1%eth0]:80", []string{"203.0.113.9"}, "203.0.113.9:0"},
 		"trusted IPv4-mapped peer":            {xff, "[::ffff:10.0.0.1]:80", []string{"203.0.113.9"}, "203.0.113.9:0"},

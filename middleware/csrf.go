@@ -39,7 +39,7 @@ type KeySource interface {
 
 // A CSRF decides whether an unsafe request that was proven by a cookie comes from the application's own
 // pages. Another site can make a browser send such a request, cookie included; it can neither forge the
-// headers in which browsers tell where a request comes from, nor read the token of the session. Build it
+// headers in which browsers tell where a request comes from, nor read the token of the session or owner. Build it
 // with [NewCSRF]; it does not change afterwards and may be used by many requests at once.
 type CSRF struct {
 	keys      KeySource
@@ -86,15 +86,17 @@ func (c *CSRF) AllowMissingToken() *CSRF {
 	return &loose
 }
 
-// Token makes a token of a session for the X-CSRF-Token header, for example for the answer to a login.
-// Each call makes another one; all are good as long as the session and the key are. An empty session, or a
-// secret that cannot be had, is an error.
-func (c *CSRF) Token(session string) (string, error) {
+// Token makes a token of a principal for the X-CSRF-Token header, for example for the answer to a login. It is bound to
+// the principal's Session, and to nothing else of the principal; without a Session it is bound to the owner, Issuer and
+// Subject. Each call makes another one; all are good as long as the session, or the owner's account, and the key are:
+// the token of an owner outlives a logout. A principal that has neither, and a secret that cannot be had, are errors.
+func (c *CSRF) Token(p *auth.Principal) (string, error) {
 	if !c.ready() {
 		return "", errNoCSRF
 	}
-	if session == "" {
-		return "", errors.New("middleware: a CSRF token needs a session")
+	bound, err := bindingOf(p)
+	if err != nil {
+		return "", err
 	}
 	id, key, err := c.derive("")
 	if err != nil {
@@ -103,7 +105,24 @@ func (c *CSRF) Token(session string) (string, error) {
 	random := make([]byte, csrfRandomLen*6/8)
 	_, _ = rand.Read(random) // crypto/rand never fails
 	text := base64.RawURLEncoding.EncodeToString(random)
-	return id + "." + text + "." + textMAC(key, text, session), nil
+	return id + "." + text + "." + bound.mac(key, text), nil
+}
+
+// A binding is what a token is bound to. kind keeps a session from being taken for an owner of that name.
+type binding struct{ kind, issuer, id string }
+
+func bindingOf(p *auth.Principal) (binding, error) {
+	switch {
+	case p == nil || p.Session == "" && p.Subject == "":
+		return binding{}, errors.New("middleware: a CSRF token is bound to a session or an owner: got a principal without Session and Subject")
+	case p.Session != "":
+		return binding{"session", "", p.Session}, nil
+	}
+	return binding{"owner", p.Issuer, p.Subject}, nil
+}
+
+func (b binding) mac(key []byte, text string) string {
+	return textMAC(key, text, b.kind, b.issuer, b.id)
 }
 
 // Check decides on a request whose principal stands in its context:
@@ -116,10 +135,10 @@ func (c *CSRF) Token(session string) (string, error) {
 //   - Without a principal it is credentials_missing. A principal that is not Ambient passes: a browser does
 //     not send such a proof by itself.
 //   - The origin part must hold (see [CSRF.CheckOrigin]).
-//   - Exactly one X-CSRF-Token header must show a token of the principal's session. Only an upgrade may lack
-//     it, where the browser has named the origin, because scripts cannot set its headers.
+//   - Exactly one X-CSRF-Token header must show a token of the principal's session, of its owner where it has
+//     none. Only an upgrade may lack it, where the browser has named the origin, because scripts cannot set its headers.
 //
-// A refusal is csrf_failed. An Ambient principal without a session cannot have a token: that is a fault of
+// A refusal is csrf_failed. An Ambient principal without Session and Subject cannot have a token: that is a fault of
 // the application, 500.
 func (c *CSRF) Check(r *http.Request) error {
 	if !c.ready() {
@@ -135,8 +154,9 @@ func (c *CSRF) Check(r *http.Request) error {
 	if !p.Ambient {
 		return nil
 	}
-	if p.Session == "" {
-		return errors.New("middleware: an ambient principal without a session cannot be guarded against CSRF")
+	bound, err := bindingOf(p)
+	if err != nil {
+		return err
 	}
 	spoke, err := c.origins.check(r)
 	if err != nil {
@@ -145,7 +165,7 @@ func (c *CSRF) Check(r *http.Request) error {
 	shown := r.Header[csrfHeader]
 	switch {
 	case len(shown) == 1:
-		return c.checkToken(shown[0], p.Session)
+		return c.checkToken(shown[0], bound)
 	case len(shown) > 1:
 		return fmt.Errorf("%w: %d X-CSRF-Token headers", auth.CSRFFailed, len(shown))
 	case spoke && (c.tokenless || isSafe(r.Method)):
@@ -198,7 +218,7 @@ func deriveKey(keys KeySource, id, salt string, use derive.Use) (usedID string, 
 
 // checkToken verifies key-id.random.mac. The mac covers the random part as text and is compared as text, so
 // that each token has one spelling.
-func (c *CSRF) checkToken(token, session string) error {
+func (c *CSRF) checkToken(token string, bound binding) error {
 	id, text, mac, ok := splitToken(token)
 	if !ok {
 		return fmt.Errorf("%w: X-CSRF-Token has no form of ours", auth.CSRFFailed)
@@ -207,8 +227,8 @@ func (c *CSRF) checkToken(token, session string) error {
 	if err != nil { // the id is the client's word, so that whatever is wrong with it is the client's fault
 		return fmt.Errorf("%w: %v", auth.CSRFFailed, err)
 	}
-	if !hmac.Equal([]byte(mac), []byte(textMAC(key, text, session))) {
-		return fmt.Errorf("%w: X-CSRF-Token is not of this session", auth.CSRFFailed)
+	if !hmac.Equal([]byte(mac), []byte(bound.mac(key, text))) {
+		return fmt.Errorf("%w: X-CSRF-Token is not of this session or owner", auth.CSRFFailed)
 	}
 	return nil
 }
@@ -230,16 +250,20 @@ func isKeyID(id string) bool {
 	return id != "" && len(id) <= csrfKeyIDMax && strings.Trim(id, alphabet) == ""
 }
 
-// textMAC binds the parts together. The length before each part keeps the border between them.
+// textMAC binds the parts together.
 func textMAC(key []byte, parts ...string) string {
 	h := hmac.New(sha256.New, key)
-	var text []byte
+	_, _ = h.Write(lengthened(parts)) // a hash takes everything
+	return base64.RawURLEncoding.EncodeToString(h.Sum(nil))
+}
+
+// lengthened makes one text of several. The length before each part keeps the border between them.
+func lengthened(parts []string) (text []byte) {
 	for _, part := range parts {
 		text = binary.BigEndian.AppendUint64(text, uint64(len(part)))
 		text = append(text, part...)
 	}
-	_, _ = h.Write(text) // a hash takes everything
-	return base64.RawURLEncoding.EncodeToString(h.Sum(nil))
+	return text
 }
 
 // isUpgrade says whether r asks for another protocol on its connection, such as a WebSocket (RFC 6455). What is

@@ -11,6 +11,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -295,22 +296,80 @@ func TestSTD_F05_NotAmbient(t *testing.T) {
 	}
 }
 
-// A cookie that proves no session is a fault of the application: refused, with the cause in the log.
-func TestCSRF_AmbientWithoutSession(t *testing.T) {
+// A cookie that proves neither a session nor a subject is a fault of the application: refused, with the cause in the log.
+func TestCSRF_AmbientNobody(t *testing.T) {
 	log := captureLog(t)
 	c := newCSRF(t)
 	h := middleware.RequireCSRF(c.AllowMissingToken())(whoami)
-	want(t, serve(h, as(request("POST", "/", "Origin: "+own), ambient(""))), auth.Internal)
-	if !strings.Contains(log.String(), "without a session") {
+	nobody := &auth.Principal{Ambient: true, Roles: []string{"admin"}}
+	want(t, serve(h, as(request("POST", "/", "Origin: "+own), nobody)), auth.Internal)
+	if !strings.Contains(log.String(), "without Session and Subject") {
 		t.Errorf("the log lacks the cause: %s", log)
 	}
-	w := serve(h, as(request("GET", "/"), ambient("")))
+	w := serve(h, as(request("GET", "/"), nobody))
 	if want(t, w, ""); w.Header().Get("X-CSRF-Token") != "" {
-		t.Error("a token without a session was handed out")
+		t.Error("a token of nobody was handed out")
 	}
-	if _, err := c.Token(""); err == nil {
-		t.Error("Token made one without a session")
+	for _, p := range []*auth.Principal{nil, {}, nobody} {
+		if _, err := c.Token(p); err == nil {
+			t.Errorf("Token made one for %+v", p)
+		}
 	}
+}
+
+// an ambient principal without a session has a token of its owner, which no session's can stand for. At d9addb9 it
+// was 500.
+func TestCSRF_Q_25_BoundToOwner(t *testing.T) {
+	c := newCSRF(t)
+	h := middleware.RequireCSRF(c)(whoami)
+	owner := func(issuer, subject string) *auth.Principal {
+		return &auth.Principal{Issuer: issuer, Subject: subject, Ambient: true}
+	}
+	ann := owner("https://id.example", "ann")
+	shown := serve(h, as(request("GET", "/"), ann)).Header().Get("X-CSRF-Token")
+	post := func(p *auth.Principal, token string) *httptest.ResponseRecorder {
+		return serve(h, as(request("POST", "/", "Origin: "+own, "X-CSRF-Token: "+token), p))
+	}
+	want(t, post(ann, shown), "")
+	want(t, post(ann, ""), auth.CSRFFailed)
+	want(t, serve(h, as(request("POST", "/", "Origin: "+own), ann)), auth.CSRFFailed)
+	want(t, serve(h, as(request("POST", "/", "Origin: https://evil.example", "X-CSRF-Token: "+shown), ann)), auth.CSRFFailed)
+	for name, p := range map[string]*auth.Principal{
+		"another subject":            owner("https://id.example", "bob"),
+		"another issuer":             owner("https://other.example", "ann"),
+		"no issuer":                  owner("", "ann"),
+		"the border elsewhere":       owner("https://id.examplea", "nn"),
+		"a session of hers":          {Issuer: "https://id.example", Subject: "ann", Session: "sid", Ambient: true},
+		"a session of that name":     {Issuer: "https://id.example", Subject: "bob", Session: "ann", Ambient: true},
+		"a session of both names":    {Subject: "bob", Session: "https://id.exampleann", Ambient: true},
+		"a session of the same text": {Subject: "bob", Session: "owner\x00https://id.example\x00ann", Ambient: true},
+	} {
+		if w := post(p, shown); w.Code != http.StatusForbidden {
+			t.Errorf("%s: got %d", name, w.Code)
+		}
+		theirs, err := c.Token(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if w := post(ann, theirs); w.Code != http.StatusForbidden {
+			t.Errorf("the token of %s: got %d", name, w.Code)
+		}
+		want(t, post(p, theirs), "")
+	}
+	// Nor is a session that is named as a subject of no issuer, which an application's own authenticator may give.
+	plain, named := owner("", "sid-ann"), &auth.Principal{Subject: "bob", Session: "sid-ann", Ambient: true}
+	want(t, post(plain, token(t, c, "sid-ann")), auth.CSRFFailed)
+	theirs, err := c.Token(plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want(t, post(named, theirs), auth.CSRFFailed)
+	// A session's token is bound to nothing else: sessionhttp makes it from the session alone.
+	of, err := c.Token(&auth.Principal{Session: "sid-ann"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want(t, post(&auth.Principal{Issuer: "i", Subject: "ann", Session: "sid-ann", Ambient: true}, of), "")
 }
 
 // RequireCSRF hands out what it accepts, afresh each time, and to nobody's cache.
@@ -390,7 +449,7 @@ func TestCSRF_Unmade(t *testing.T) {
 		if c.Check(request("GET", "/")) == nil || c.CheckOrigin(request("GET", "/")) == nil {
 			t.Error("a check passed")
 		}
-		if _, err := c.Token("sid-ann"); err == nil {
+		if _, err := c.Token(&auth.Principal{Session: "sid-ann"}); err == nil {
 			t.Error("a token was made")
 		}
 	}

@@ -30,7 +30,7 @@ type Devices struct {
 	keys   KeySource
 	issuer string
 	cookie cookies.Policy
-	since  func(ctx context.Context, tenant, account string) (time.Time, error)
+	since  func(ctx context.Context, account string) (time.Time, error)
 }
 
 // NewDevices takes the secret, the issuer whose accounts log in, as the tokens have it, and how the cookie is set; its
@@ -47,7 +47,7 @@ type Devices struct {
 // the login 503. The account comes as it was typed, or as [LoginLimit].Account returned it.
 //
 // A nil argument, an empty issuer, a policy that contradicts itself and a key that cannot be had are errors.
-func NewDevices(keys KeySource, issuer string, cookie cookies.Policy, since func(ctx context.Context, tenant, account string) (time.Time, error)) (*Devices, error) {
+func NewDevices(keys KeySource, issuer string, cookie cookies.Policy, since func(ctx context.Context, account string) (time.Time, error)) (*Devices, error) {
 	if keys == nil || since == nil {
 		return nil, errors.New("middleware: NewDevices needs a KeySource and a function that knows of resets: got nil")
 	}
@@ -80,7 +80,7 @@ func (d *Devices) derive(id string) (usedID string, key []byte, err error) {
 
 // known returns the id of the device that r comes from, "" when it is none of this account. The cookie is the
 // client's word until the MAC holds, so that whatever is wrong with it makes the device unknown.
-func (d *Devices) known(r *http.Request, tenant, account string) (device string, err error) {
+func (d *Devices) known(r *http.Request, issuer, account string) (device string, err error) {
 	value, err := d.cookie.Get(r)
 	switch auth.CodeOf(err) {
 	case auth.CredentialsMissing, auth.RequestMalformed, auth.TokenInvalid:
@@ -97,7 +97,7 @@ func (d *Devices) known(r *http.Request, tenant, account string) (device string,
 		return "", nil
 	}
 	_, key, err := d.derive(id)
-	if err != nil || !hmac.Equal([]byte(mac), []byte(textMAC(key, tenant, account, device, at))) {
+	if err != nil || !hmac.Equal([]byte(mac), []byte(textMAC(key, issuer, account, device, at))) {
 		return "", nil
 	}
 	ms, err := strconv.ParseInt(at, 10, 64)
@@ -105,7 +105,7 @@ func (d *Devices) known(r *http.Request, tenant, account string) (device string,
 	if err != nil || time.Since(seen) > deviceLife {
 		return "", nil
 	}
-	reset, err := d.since(r.Context(), tenant, account)
+	reset, err := d.since(r.Context(), account)
 	if err != nil {
 		return "", fmt.Errorf("%w: when the account was reset: %w", auth.StoreUnavailable, err)
 	}
@@ -116,7 +116,7 @@ func (d *Devices) known(r *http.Request, tenant, account string) (device string,
 }
 
 // remember sets the cookie. A device that was known keeps its id.
-func (d *Devices) remember(w http.ResponseWriter, r *http.Request, tenant, account, device string) error {
+func (d *Devices) remember(w http.ResponseWriter, r *http.Request, issuer, account, device string) error {
 	if device == "" {
 		random := make([]byte, deviceIDLen*6/8)
 		_, _ = rand.Read(random) // crypto/rand never fails
@@ -128,7 +128,7 @@ func (d *Devices) remember(w http.ResponseWriter, r *http.Request, tenant, accou
 	}
 	now := time.Now()
 	at := strconv.FormatInt(now.UnixMilli(), 10)
-	value := id + "." + device + "." + at + "." + textMAC(key, tenant, account, device, at)
+	value := id + "." + device + "." + at + "." + textMAC(key, issuer, account, device, at)
 	return d.cookie.Set(w, r, value, now.Add(deviceLife))
 }
 

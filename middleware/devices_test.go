@@ -17,7 +17,7 @@ import (
 	"github.com/doorward/doorward/ratelimit"
 )
 
-func never(context.Context, string, string) (time.Time, error) { return time.Time{}, nil }
+func never(context.Context, string) (time.Time, error) { return time.Time{}, nil }
 
 // isKnown says whether a cookie gets its own budget: the account's is used up.
 func (a *login) isKnown(t *testing.T, account string, c *http.Cookie) bool {
@@ -106,19 +106,13 @@ func TestSTD_R03_DeviceCookie(t *testing.T) {
 			}
 		})
 	})
-	t.Run("in another tenant", func(t *testing.T) {
-		a := newLogin(t, func(a *login) { a.limit.Tenant = func(r *http.Request) string { return r.Host } })
-		send := func(host string, cookies ...*http.Cookie) *http.Cookie {
-			r := from(post(formType, "account=ann&password=right"), home)
-			r.Host = host
-			for _, c := range cookies {
-				r.AddCookie(c)
-			}
-			return device(t, serve(a.h, r))
-		}
-		first := send("a")
-		if same, other := send("a", first), send("b", first); part(same, 1) != part(first, 1) || part(other, 1) == part(first, 1) {
-			t.Error("the tenant does not count")
+	t.Run("of another issuer", func(t *testing.T) {
+		at := func(issuer string) *login { return newLogin(t, func(a *login) { a.limit.Issuer = issuer }) }
+		a, b := at("https://a.example"), at("https://b.example")
+		first := device(t, a.try(home, "ann", "right"))
+		same, other := device(t, a.try(home, "ann", "right", first)), device(t, b.try(home, "ann", "right", first))
+		if part(same, 1) != part(first, 1) || part(other, 1) == part(first, 1) {
+			t.Error("the issuer does not count")
 		}
 	})
 }
@@ -138,7 +132,7 @@ func TestNewDevices(t *testing.T) {
 		keys   middleware.KeySource
 		issuer string
 		cookie cookies.Policy
-		since  func(context.Context, string, string) (time.Time, error)
+		since  func(context.Context, string) (time.Time, error)
 	}{
 		"no keys":         {nil, own, cookies.Policy{}, never},
 		"no issuer":       {keys, "", cookies.Policy{}, never},
@@ -164,7 +158,7 @@ func TestNewDevices(t *testing.T) {
 	}
 	// The development switch on a public host is a fault, and no login goes on.
 	captureLog(t)
-	h := middleware.RateLimitLogin(middleware.LoginLimit{Limiter: ratelimit.NewMemory(0), Devices: d})(whoami)
+	h := middleware.RateLimitLogin(middleware.LoginLimit{Limiter: ratelimit.NewMemory(0), Issuer: own, Devices: d})(whoami)
 	want(t, serve(h, post(formType, "account=ann")), auth.Internal)
 }
 
@@ -172,9 +166,9 @@ func TestNewDevices(t *testing.T) {
 func TestDeviceResetUnknown(t *testing.T) {
 	captureLog(t)
 	fail := false
-	d, err := middleware.NewDevices(keys, own, cookies.Policy{}, func(_ context.Context, tenant, account string) (time.Time, error) {
-		if tenant != "" || account != "ann" {
-			t.Errorf("asked for %q %q", tenant, account)
+	d, err := middleware.NewDevices(keys, own, cookies.Policy{}, func(_ context.Context, account string) (time.Time, error) {
+		if account != "ann" {
+			t.Errorf("asked for %q", account)
 		}
 		if fail {
 			return time.Time{}, errors.New("down")

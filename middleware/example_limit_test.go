@@ -48,8 +48,36 @@ func (u exampleUsers) check(account, password string) error {
 	return nil
 }
 
-func (exampleUsers) lastReset(_ context.Context, _, _ string) (time.Time, error) {
+func (exampleUsers) lastReset(context.Context, string) (time.Time, error) {
 	return time.Time{}, nil
+}
+
+// subjectOf returns the id of a user, "" for an account that nobody has.
+func (u exampleUsers) subjectOf(_ context.Context, account string) (string, error) {
+	if _, ok := u[account]; !ok {
+		return "", nil
+	}
+	return "id of " + account, nil
+}
+
+func ExampleFailures() {
+	users := exampleUsers{"ann@example.com": "correct horse"}
+	failures := &middleware.MemoryFailures{} // a database's, in an application of several processes
+	limit := middleware.LoginLimit{Limiter: ratelimit.NewMemory(0), Issuer: "https://app.example.com"}
+
+	limit.Failures, limit.Subject, limit.Keys = failures, users.subjectOf, keys
+
+	h := middleware.RateLimitLogin(limit)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		middleware.WriteError(w, r, auth.LoginFailed)
+	}))
+	r := httptest.NewRequest("POST", "/login", strings.NewReader(`{"account":"ann@example.com"}`))
+	r.Header.Set("Content-Type", "application/json")
+	w := serve(h, r)
+	fmt.Println(w.Code, outcome(w))
+	fmt.Println(limit.Reset(context.Background(), "ann@example.com")) // her password was reset
+	// Output:
+	// 401 login_failed
+	// <nil>
 }
 
 func ExampleRateLimitLogin() {
@@ -61,7 +89,9 @@ func ExampleRateLimitLogin() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	limit := middleware.LoginLimit{Limiter: limiter, Field: "email", Devices: devices}
+	limit := middleware.LoginLimit{
+		Limiter: limiter, Issuer: "https://app.example.com", Field: "email", Required: []string{"password"}, Devices: devices,
+	}
 	mux.Handle("POST /login", middleware.RateLimitLogin(limit)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var in struct{ Email, Password string }
 		if err := json.NewDecoder(r.Body).Decode(&in); err != nil { // the limit has read the body and put it back

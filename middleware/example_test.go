@@ -152,7 +152,7 @@ func ExampleCSRF_CheckOrigin() {
 			middleware.WriteError(w, r, err)
 			return
 		}
-		token, err := csrf.Token("the id of the new session")
+		token, err := csrf.Token(&auth.Principal{Session: "the id of the new session"})
 		if err != nil {
 			middleware.WriteError(w, r, err)
 			return
@@ -183,6 +183,42 @@ func ExampleClientIP() {
 	// Output:
 	// 203.0.113.9:0
 	// 198.51.100.1:5000
+}
+
+func ExampleTrustUnixSocket() {
+	peers := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = fmt.Fprintln(w, r.RemoteAddr) })
+
+	handler := middleware.TrustUnixSocket("X-Forwarded-For")(peers)
+
+	r := request("GET", "/", "X-Forwarded-For: 1.1.1.1, 203.0.113.9")
+	r.RemoteAddr = "@" // what net/http knows of a peer on a Unix socket
+	fmt.Print(serve(handler, r).Body)
+	// Output:
+	// 203.0.113.9:0
+}
+
+// branch is a claim of the application's own.
+type branch struct{ City string }
+
+func ExampleRequire() {
+	mux := http.NewServeMux()
+	guard := middleware.Chain() // stands where an application has RequireAuth
+
+	inBerlin := middleware.Require(func(p *auth.Principal) error {
+		if claims, ok := p.Claims.(branch); !ok || claims.City != "Berlin" {
+			return fmt.Errorf("%w: a branch elsewhere", auth.RoleMissing)
+		}
+		return nil
+	})
+	mux.Handle("GET /berlin", middleware.Chain(guard, inBerlin)(http.HandlerFunc(hello)))
+
+	for _, city := range []string{"Berlin", "Bonn"} {
+		w := serve(mux, as(request("GET", "/berlin"), &auth.Principal{Subject: "ann", Claims: branch{city}}))
+		fmt.Println(w.Code, outcome(w))
+	}
+	// Output:
+	// 200 hello ann
+	// 403 role_missing
 }
 
 func ExampleSecureHeaders() {

@@ -98,7 +98,7 @@ func newCSRF(t testing.TB, origins ...string) *middleware.CSRF {
 
 func token(t testing.TB, c *middleware.CSRF, session string) string {
 	t.Helper()
-	s, err := c.Token(session)
+	s, err := c.Token(&auth.Principal{Session: session})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,7 +27,8 @@ type login struct {
 	events map[string]int // by outcome
 	checks int            // how often a password was looked at
 	resets map[string]time.Time
-	fails  map[string]int
+	fails  map[string]int // what the count of each key is
+	counts middleware.MemoryFailures
 }
 
 var users = map[string]string{"ann": "right", "bob": "secret", "ánn": "mine"}
@@ -36,7 +37,7 @@ var users = map[string]string{"ann": "right", "bob": "secret", "ánn": "mine"}
 func newLogin(t testing.TB, change func(*login)) *login {
 	t.Helper()
 	a := &login{events: map[string]int{}, resets: map[string]time.Time{}, fails: map[string]int{}}
-	devices, err := middleware.NewDevices(keys, own, cookies.Policy{}, func(_ context.Context, _, account string) (time.Time, error) {
+	devices, err := middleware.NewDevices(keys, own, cookies.Policy{}, func(_ context.Context, account string) (time.Time, error) {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		return a.resets[account], nil
@@ -45,12 +46,18 @@ func newLogin(t testing.TB, change func(*login)) *login {
 		t.Fatal(err)
 	}
 	a.limit = middleware.LoginLimit{
-		Limiter: ratelimit.NewMemory(0), Devices: devices, Failures: a,
+		Limiter: ratelimit.NewMemory(0), Issuer: own, Devices: devices, Failures: a, Keys: keys,
+		Subject: func(_ context.Context, account string) (string, error) {
+			if account = strings.ToLower(account); users[account] == "" {
+				return "", nil
+			}
+			return "id of " + account, nil
+		},
 		Observe: func(_ context.Context, e auth.Event) {
 			a.mu.Lock()
 			defer a.mu.Unlock()
 			a.events[e.Outcome]++
-			if e.Name != "limit" || e.Err == nil || !e.Client.Addr.IsValid() || e.Subject != "" {
+			if e.Name != "limit" || e.Err == nil || !e.Client.Addr.IsValid() || e.Subject != "" || len(e.Account) != 23 || e.Account[0] != '#' {
 				t.Errorf("event %+v", e)
 			}
 		},
@@ -62,12 +69,26 @@ func newLogin(t testing.TB, change func(*login)) *login {
 	return a
 }
 
-// Add counts failures as a table would.
-func (a *login) Add(_ context.Context, key string, n int) (int, error) {
+// Take, Give and Drop are those of a store that a test can look into.
+func (a *login) Take(ctx context.Context, key string, most int, span time.Duration) (string, error) {
+	taken, err := a.counts.Take(ctx, key, most, span)
+	if taken != "" {
+		a.count(key, 1)
+	}
+	return taken, err
+}
+
+func (a *login) Give(ctx context.Context, key, taken string) error {
+	a.count(key, -1)
+	return a.counts.Give(ctx, key, taken)
+}
+
+func (a *login) Drop(ctx context.Context, key string) error { return a.counts.Drop(ctx, key) }
+
+func (a *login) count(key string, n int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.fails[key] = max(0, a.fails[key]+n)
-	return a.fails[key], nil
+	a.fails[key] += n
 }
 
 func (a *login) check(w http.ResponseWriter, r *http.Request) {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -41,45 +42,52 @@ func withBody(r *http.Request, body []byte) *http.Request {
 	return r
 }
 
-// loginAccount returns the account that a handler will read from this body, however it does it: whatever two
-// readers could read differently is refused. Otherwise one account would be counted and another one tried.
-func loginAccount(r *http.Request, field string, body []byte) (string, error) {
+// loginFields returns the fields of a login that a handler will read from this body, however it does it: whatever two
+// readers could read differently is refused. Otherwise one account would be counted and another one tried. What
+// a body lacks is not in values; what is no text is in wrong.
+func loginFields(r *http.Request, body []byte, names []string) (values map[string]string, wrong invalidFields, err error) {
 	if len(r.Header["Content-Encoding"]) > 0 {
-		return "", fmt.Errorf("%w: a login with a Content-Encoding", auth.MediaType)
+		return nil, nil, fmt.Errorf("%w: a login with a Content-Encoding", auth.MediaType)
 	}
-	if query := r.URL.Query(); query.Has(field) || sharesName(query, field) { // http.Request.FormValue reads it
-		return "", fmt.Errorf("%w: %q in the query of a login", auth.RequestMalformed, field)
+	query := r.URL.Query()
+	for _, name := range names { // http.Request.FormValue reads it
+		if query.Has(name) || sharesName(query, name) {
+			return nil, nil, fmt.Errorf("%w: %q in the query of a login", auth.RequestMalformed, name)
+		}
 	}
 	types := r.Header["Content-Type"]
 	switch {
 	case len(types) == 0 && len(body) == 0 && len(r.PostForm) == 0:
-		return "", nil
+		return nil, nil, nil
 	case len(types) != 1:
-		return "", fmt.Errorf("%w: %d Content-Type headers", auth.MediaType, len(types))
+		return nil, nil, fmt.Errorf("%w: %d Content-Type headers", auth.MediaType, len(types))
 	case isMedia(types[0], "application/json"):
-		return jsonAccount(field, body)
+		return jsonFields(body, names)
 	case isMedia(types[0], "application/x-www-form-urlencoded"):
 		form := r.PostForm // somebody outside has consumed the body for it
 		if form == nil {
-			var err error
 			if form, err = url.ParseQuery(string(body)); err != nil {
-				return "", fmt.Errorf("%w: a login's form: %w", auth.RequestMalformed, err)
+				return nil, nil, fmt.Errorf("%w: a login's form: %w", auth.RequestMalformed, err)
 			}
 		}
-		return formAccount(field, form)
+		values, err = formFields(form, names)
+		return values, nil, err
 	}
-	return "", fmt.Errorf("%w: %q", auth.MediaType, types[0])
+	return nil, nil, fmt.Errorf("%w: %q", auth.MediaType, types[0])
 }
 
-func formAccount(field string, form url.Values) (string, error) {
-	values := form[field]
-	if len(values) > 1 || sharesName(form, field) {
-		return "", fmt.Errorf("%w: a form with more than one %q", auth.RequestMalformed, field)
+func formFields(form url.Values, names []string) (map[string]string, error) {
+	values := map[string]string{}
+	for _, name := range names {
+		shown := form[name]
+		if len(shown) > 1 || sharesName(form, name) {
+			return nil, fmt.Errorf("%w: a form with more than one %q", auth.RequestMalformed, name)
+		}
+		if len(shown) == 1 {
+			values[name] = shown[0]
+		}
 	}
-	if len(values) == 0 {
-		return "", nil
-	}
-	return values[0], nil
+	return values, nil
 }
 
 // sharesName says whether a form has another name that some reader takes for field.
@@ -92,34 +100,41 @@ func sharesName(form url.Values, field string) bool {
 	return false
 }
 
-// jsonAccount reads one JSON object. jsontext refuses duplicate names and invalid UTF-8 at every depth.
-func jsonAccount(field string, body []byte) (string, error) {
-	malformed := func(err error) (string, error) {
-		return "", fmt.Errorf("%w: a login's JSON: %w", auth.RequestMalformed, err)
+// jsonFields reads one JSON object. jsontext refuses duplicate names and invalid UTF-8 at every depth.
+func jsonFields(body []byte, names []string) (values map[string]string, wrong invalidFields, err error) {
+	malformed := func(err error) (map[string]string, invalidFields, error) {
+		return nil, nil, fmt.Errorf("%w: a login's JSON: %w", auth.RequestMalformed, err)
 	}
 	d := jsontext.NewDecoder(bytes.NewReader(body))
 	if t, err := d.ReadToken(); err != nil || t.Kind() != '{' {
 		return malformed(errors.Join(errors.New("it is no object"), err))
 	}
-	account := ""
+	values, wrong = map[string]string{}, invalidFields{}
 	for d.PeekKind() == '"' {
 		t, err := d.ReadToken()
 		if err != nil {
 			return malformed(err)
 		}
-		switch name := t.String(); {
-		case name == field:
-			v, err := d.ReadToken()
-			if err != nil || v.Kind() != '"' {
-				return malformed(errors.Join(fmt.Errorf("%q is no string", field), err))
+		name := t.String()
+		for _, field := range names { // as encoding/json compares
+			if name != field && looseName(name) == looseName(field) {
+				return malformed(fmt.Errorf("a member that is %q in another spelling", field))
 			}
-			account = v.String()
-		case looseName(name) == looseName(field): // as encoding/json compares
-			return malformed(fmt.Errorf("a member that is %q in another spelling", field))
+		}
+		switch kind := d.PeekKind(); {
+		case !slices.Contains(names, name):
+			err = d.SkipValue()
+		case kind == '"':
+			if t, err = d.ReadToken(); err == nil {
+				values[name] = t.String()
+			}
+		case kind == 'n': // null is what a client writes that has nothing
+			err = d.SkipValue()
 		default:
-			if err := d.SkipValue(); err != nil {
-				return malformed(err)
-			}
+			wrong[name], err = "wrong type", d.SkipValue()
+		}
+		if err != nil {
+			return malformed(err)
 		}
 	}
 	if _, err := d.ReadToken(); err != nil { // the closing brace, or what is wrong
@@ -128,8 +143,17 @@ func jsonAccount(field string, body []byte) (string, error) {
 	if _, err := d.ReadToken(); !errors.Is(err, io.EOF) {
 		return malformed(errors.Join(errors.New("more than one value"), err))
 	}
-	return account, nil
+	return values, wrong, nil
 }
+
+// invalidFields says of each field of a body that is not as it should be what is wrong with it. It holds no value.
+type invalidFields map[string]string
+
+func (e invalidFields) Error() string {
+	return fmt.Sprintf("%s: %v", auth.ValidationFailed, map[string]string(e))
+}
+func (e invalidFields) Unwrap() error             { return auth.ValidationFailed }
+func (e invalidFields) Fields() map[string]string { return e }
 
 // looseName is equal for names that some reader takes for one another: in encoding/json letter case does not
 // count, in its successor "_" and "-" may not either.

@@ -45,7 +45,7 @@ func (k *recorder) limiter() ratelimit.Limiter {
 // countedAs returns the budget of the account that a request is counted on: the shared one of its form.
 func countedAs(r *http.Request) (key string, code auth.Code, body string) {
 	var k recorder
-	h := middleware.RateLimitLogin(middleware.LoginLimit{Limiter: k.limiter()})(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	h := middleware.RateLimitLogin(middleware.LoginLimit{Limiter: k.limiter(), Issuer: own})(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		b, err := io.ReadAll(r.Body)
 		if err != nil {
 			b = []byte(err.Error())
@@ -59,7 +59,7 @@ func countedAs(r *http.Request) (key string, code auth.Code, body string) {
 		return "", p.Code, ""
 	}
 	i := slices.IndexFunc(k.keys, func(key string) bool {
-		return strings.HasPrefix(key, "login:account:") || strings.HasPrefix(key, "login:nobody:")
+		return strings.HasPrefix(key, "login:account:")
 	})
 	return k.keys[i], "", body
 }
@@ -78,9 +78,15 @@ func TestLoginBodyRefused(t *testing.T) {
 		{"dash", jsonType, `{"account":"ann","acc-ount":"bob"}`, auth.RequestMalformed},
 		{"another name twice", jsonType, `{"account":"ann","x":1,"x":2}`, auth.RequestMalformed},
 		{"twice within", jsonType, `{"account":"ann","x":{"y":1,"y":2}}`, auth.RequestMalformed},
-		{"number", jsonType, `{"account":7}`, auth.RequestMalformed},
-		{"null", jsonType, `{"account":null}`, auth.RequestMalformed},
-		{"list", jsonType, `{"account":["ann"]}`, auth.RequestMalformed},
+		{"U-40 number", jsonType, `{"account":7}`, auth.ValidationFailed},
+		{"U-40 null", jsonType, `{"account":null}`, auth.ValidationFailed},
+		{"U-40 list", jsonType, `{"account":["ann"]}`, auth.ValidationFailed},
+		{"JSON without", jsonType, `{"password":"x"}`, auth.ValidationFailed},
+		{"JSON, empty", jsonType, `{"account":""}`, auth.ValidationFailed},
+		{"JSON, blank", jsonType, `{"account":"\u200b "}`, auth.ValidationFailed},
+		{"form without", formType, "", auth.ValidationFailed},
+		{"form, empty", formType, "account=", auth.ValidationFailed},
+		{"nothing at all", "", "", auth.ValidationFailed},
 		{"array", jsonType, `["ann"]`, auth.RequestMalformed},
 		{"text", jsonType, `"ann"`, auth.RequestMalformed},
 		{"nothing", jsonType, ``, auth.RequestMalformed},
@@ -138,7 +144,8 @@ type errReader struct{}
 func (errReader) Read([]byte) (int, error) { return 0, errors.New("the client has gone") }
 
 func TestLoginBodyCounted(t *testing.T) {
-	const ann, nobody = "login:account:0:ANN", "login:nobody:0:"
+	const prefix = "login:account:23:" + own
+	const ann = prefix + "ANN"
 	for _, c := range []struct{ name, contentType, body, key string }{
 		{"JSON", jsonType, `{"account":"ann","password":"x"}`, ann},
 		{"JSON, charset", jsonType + "; charset=UTF-8", ` { "password" : [1,{}] , "account" : "\u0061nn" } `, ann},
@@ -151,15 +158,10 @@ func TestLoginBodyCounted(t *testing.T) {
 		{"NUL", jsonType, `{"account":"ann\u0000"}`, ann},
 		{"accents, composed", jsonType, `{"account":"ánn"}`, ann},
 		{"accents, in parts", jsonType, `{"account":"a\u0301nn"}`, ann},
-		{"Kelvin", jsonType, `{"account":"\u212aim"}`, "login:account:0:KIM"},
-		{"sharp s", jsonType, `{"account":"straße"}`, "login:account:0:STRASSE"},
-		{"sharp S", jsonType, `{"account":"STRAẞE"}`, "login:account:0:STRASSE"},
-		{"final sigma", jsonType, `{"account":"ος"}`, "login:account:0:ΟΣ"},
-		{"JSON without", jsonType, `{"password":"x"}`, nobody},
-		{"JSON, empty", jsonType, `{"account":""}`, nobody},
-		{"JSON, blank", jsonType, `{"account":"\u200b "}`, nobody},
-		{"form without", formType, "", nobody},
-		{"nothing at all", "", "", nobody},
+		{"Kelvin", jsonType, `{"account":"\u212aim"}`, prefix + "KIM"},
+		{"sharp s", jsonType, `{"account":"straße"}`, prefix + "STRASSE"},
+		{"sharp S", jsonType, `{"account":"STRAẞE"}`, prefix + "STRASSE"},
+		{"final sigma", jsonType, `{"account":"ος"}`, prefix + "ΟΣ"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			key, code, body := countedAs(post(c.contentType, c.body))
@@ -187,7 +189,7 @@ func TestLoginAccountFunction(t *testing.T) {
 	var k recorder
 	h := middleware.RateLimitLogin(middleware.LoginLimit{
 		Limiter: k.limiter(),
-		Tenant:  func(r *http.Request) string { return r.Header.Get("Tenant") },
+		Issuer:  "acme",
 		Account: func(r *http.Request) (string, error) {
 			if r.FormValue("account") == "" {
 				return "", auth.ValidationFailed
@@ -196,7 +198,6 @@ func TestLoginAccountFunction(t *testing.T) {
 		},
 	})(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.FormValue("account")) }))
 	r := post(formType, "account=Ann")
-	r.Header.Set("Tenant", "acme")
 	if w := serve(h, r); w.Code != http.StatusOK || w.Body.String() != "Ann" || k.keys[0] != "login:account:4:acmeAnn" {
 		t.Errorf("got %d %s, keys %q", w.Code, w.Body, k.keys)
 	}

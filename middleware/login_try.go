@@ -2,11 +2,8 @@ package middleware
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"fmt"
-	"math"
 	"net/http"
 	"slices"
 	"strconv"
@@ -23,47 +20,73 @@ type loginTry struct {
 	w     http.ResponseWriter
 	r     *http.Request // as it came: its context is outside of this limit
 
-	tenant  string
 	account string // as typed, or as Account returned it
-	name    string // the account in one form; "" for none
+	name    string // the account in one form
 	device  string // id of the known device; "" for none
 
 	own     []ratelimit.Cost // of the account: see accountCosts
 	costs   []ratelimit.Cost // all that was taken, own first
+	key     string           // of the count of failures; "" where nothing counts
+	taken   string           // from that count
 	settled sync.Once        // it is given back once at most
 }
 
 type loginTryKey struct{}
 
-// identify finds out whose login it is said to be, and whether the device is known.
-func (t *loginTry) identify(body []byte) (err error) {
+// identify finds out whose login it is said to be. A body that is no login has an error with the code validation_failed.
+func (t *loginTry) identify(body []byte) error {
 	c := t.limit
-	var account, tenant string
+	names := c.Required
+	if c.Account == nil {
+		names = append([]string{c.Field}, names...)
+	}
+	var values map[string]string
+	lacks := invalidFields{}
+	if len(names) > 0 {
+		read, wrong, err := loginFields(t.r, body, names)
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			if wrong[name] != "" {
+				lacks[name] = wrong[name]
+			} else if read[name] == "" {
+				lacks[name] = "required"
+			}
+		}
+		values = read
+	}
+	account := values[c.Field]
 	if c.Account != nil {
-		account, err = c.Account(withBody(t.r, body))
-	} else {
-		account, err = loginAccount(t.r, c.Field, body)
+		var err error
+		if account, err = c.Account(withBody(t.r, body)); err != nil {
+			return err
+		}
 	}
-	if err != nil {
-		return err
+	if t.of(account); t.name == "" && lacks[c.Field] == "" { // blank, say
+		lacks[c.Field] = "required"
 	}
-	if c.Tenant != nil {
-		tenant = c.Tenant(t.r)
+	if len(lacks) > 0 {
+		return lacks
 	}
-	t.of(tenant, account)
-	if t.name != "" && c.Devices != nil {
-		// As typed: in a form that merges, another one's device could pass for one of this account.
-		t.device, err = c.Devices.known(t.r, t.tenant, t.account)
-	}
-	return err
+	return nil
 }
 
 // of says whose login it is.
-func (t *loginTry) of(tenant, account string) {
-	t.tenant, t.account, t.name = tenant, account, account
+func (t *loginTry) of(account string) {
+	t.account, t.name = account, account
 	if t.limit.Account == nil {
 		t.name = canonicalAccount(account)
 	}
+}
+
+// know finds out whether the device is known.
+func (t *loginTry) know() (err error) {
+	if d := t.limit.Devices; d != nil {
+		// As typed: in a form that merges, another one's device could pass for one of this account.
+		t.device, err = d.known(t.r, t.limit.Issuer, t.account)
+	}
+	return err
 }
 
 // accountCosts is one from each budget of the account. The first belongs to it alone: to its known device, to its
@@ -71,13 +94,9 @@ func (t *loginTry) of(tenant, account string) {
 // They are hidden, because strangers share them.
 func (t *loginTry) accountCosts() []ratelimit.Cost {
 	cost := func(kind, name string) ratelimit.Cost {
-		// The length keeps the border of the tenant.
-		key := "login:" + kind + ":" + strconv.Itoa(len(t.tenant)) + ":" + t.tenant + name
-		return ratelimit.Cost{Key: key, Rate: t.limit.PerAccount, Hidden: true}
+		return ratelimit.Cost{Key: t.limit.budget(kind, name), Rate: t.limit.PerAccount, Hidden: true}
 	}
 	switch {
-	case t.name == "":
-		return []ratelimit.Cost{cost("nobody", "")}
 	case t.device != "":
 		return []ratelimit.Cost{cost("device", t.device+t.name)} // ids have one length
 	case t.limit.Account != nil:
@@ -86,11 +105,38 @@ func (t *loginTry) accountCosts() []ratelimit.Cost {
 	return []ratelimit.Cost{cost("spelling", t.account), cost("account", t.name)}
 }
 
+// budget is the key of a budget. The length keeps the border of the issuer.
+func (c *LoginLimit) budget(kind, name string) string {
+	return "login:" + kind + ":" + strconv.Itoa(len(c.Issuer)) + ":" + c.Issuer + name
+}
+
+// noLogin takes a try from the network alone: a body that is no login is tried at nobody's account.
+func (t *loginTry) noLogin(lacks error) error {
+	network, err := networkCosts("login:", t.r, t.limit.PerNetwork, t.limit.PerWide)
+	if err != nil {
+		return err
+	}
+	d, err := t.limit.Limiter.Take(t.r.Context(), network...)
+	if err != nil {
+		return fmt.Errorf("%w: login limit: %w", auth.StoreUnavailable, err)
+	}
+	tellLimit(t.w.Header(), "login", d)
+	if !d.OK {
+		t.tell("network", d.Err())
+		return d.Err()
+	}
+	return lacks
+}
+
 // reserve takes a try from every budget, or says why there is none.
 func (t *loginTry) reserve() error {
 	c := t.limit
+	network, err := networkCosts("login:", t.r, c.PerNetwork, c.PerWide)
+	if err != nil {
+		return err
+	}
 	t.own = t.accountCosts()
-	t.costs = append(slices.Clone(t.own), networkCosts("login:", t.r, c.PerNetwork, c.PerWide)...)
+	t.costs = append(slices.Clone(t.own), network...)
 	d, err := t.take()
 	if err != nil {
 		return fmt.Errorf("%w: login limit: %w", auth.StoreUnavailable, err)
@@ -101,17 +147,19 @@ func (t *loginTry) reserve() error {
 		if slices.ContainsFunc(t.own, func(own ratelimit.Cost) bool { return own.Key == d.Cost.Key }) {
 			outcome = "account"
 		}
-		c.tell(t.r, outcome, d.Err())
+		t.tell(outcome, d.Err())
 		return d.Err()
 	}
-	count, err := t.addFailure(t.r.Context())
-	if err != nil {
+	if c.Failures == nil {
+		return nil
+	}
+	if err := t.takeFailure(); err != nil {
 		t.settle(t.giveBack) // nothing was looked at
 		return fmt.Errorf("%w: count of failures: %w", auth.StoreUnavailable, err)
 	}
-	if count > maxFailures {
-		err := fmt.Errorf("%w: the password is off after %d failures", auth.LoginFailed, maxFailures)
-		c.tell(t.r, "off", err)
+	if t.taken == "" {
+		err := fmt.Errorf("%w: the password is off after %d failures in %v", auth.LoginFailed, maxFailures, failureSpan)
+		t.tell("off", err)
 		return err
 	}
 	return nil
@@ -124,29 +172,48 @@ func (t *loginTry) take() (ratelimit.Decision, error) {
 	if c.Overall == (ratelimit.Rate{}) {
 		return c.Limiter.Take(ctx, t.costs...)
 	}
-	overall := ratelimit.Cost{Key: "login:overall", Rate: c.Overall, Hidden: true}
+	overall := ratelimit.Cost{Key: c.budget("overall", ""), Rate: c.Overall, Hidden: true}
 	all := append(slices.Clone(t.costs), overall)
 	d, err := c.Limiter.Take(ctx, all...)
 	if err != nil || d.OK || d.Cost.Key != overall.Key {
 		t.costs = all
 		return d, err
 	}
-	c.tell(t.r, "overall", d.Err())
+	t.tell("overall", d.Err())
 	for i := range t.costs {
 		t.costs[i].Rate = half(t.costs[i].Rate)
 	}
 	return c.Limiter.Take(ctx, t.costs...)
 }
 
+// takeFailure takes a try from the count that lasts, before anything is compared.
+func (t *loginTry) takeFailure() (err error) {
+	c, ctx := t.limit, t.r.Context()
+	subject, err := c.Subject(ctx, t.account)
+	if err != nil {
+		return err
+	}
+	if t.key, err = c.failureKey(subject, t.name, t.device); err != nil {
+		return err
+	}
+	t.taken, err = c.Failures.Take(ctx, t.key, maxFailures, failureSpan)
+	return err
+}
+
+// giveFailure gives back what this try took from that count, and no more: a guesser's failures outlast each login.
+func (t *loginTry) giveFailure(ctx context.Context) error {
+	if t.taken == "" {
+		return nil
+	}
+	return t.limit.Failures.Give(ctx, t.key, t.taken)
+}
+
 // succeeded is what auth.LoginSucceeded calls.
 func (t *loginTry) succeeded() {
 	t.settle(func(ctx context.Context) error {
-		if t.name == "" {
-			return t.giveBack(ctx) // what is shared with strangers, no success makes new
-		}
-		err := errors.Join(t.forgive(ctx), t.forgiveFailures(ctx, math.MaxInt))
+		err := errors.Join(t.forgive(ctx), t.giveFailure(ctx))
 		if d := t.limit.Devices; d != nil {
-			err = errors.Join(err, d.remember(t.w, t.r, t.tenant, t.account, t.device))
+			err = errors.Join(err, d.remember(t.w, t.r, t.limit.Issuer, t.account, t.device))
 		}
 		return err
 	})
@@ -155,9 +222,7 @@ func (t *loginTry) succeeded() {
 
 // undecided gives everything back as it was taken.
 func (t *loginTry) undecided() {
-	t.settle(func(ctx context.Context) error {
-		return errors.Join(t.giveBack(ctx), t.forgiveFailures(ctx, 1))
-	})
+	t.settle(func(ctx context.Context) error { return errors.Join(t.giveBack(ctx), t.giveFailure(ctx)) })
 	undecided(t.r.Context())
 }
 
@@ -175,7 +240,7 @@ func (t *loginTry) settle(do func(context.Context) error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.r.Context()), loginPatience)
 		defer cancel()
 		if err := do(ctx); err != nil {
-			t.limit.tell(t.r, "kept", err)
+			t.tell("kept", err)
 		}
 	})
 }
@@ -188,7 +253,8 @@ func (t *loginTry) forgive(ctx context.Context) error { return t.refund(ctx, -t.
 
 // refund gives n back to the own budget and one to each network. The budget that is shared with other spellings gets
 // what this very step took off the own one, no more: of parallel tries one may have given back what another one took,
-// and a second time it would come off the failures of strangers.
+// and a second time it would come off the failures of strangers. It gets it as a span of time, since the limiter may
+// count both at another rate than it was asked for.
 func (t *loginTry) refund(ctx context.Context, n int) error {
 	back := slices.Clone(t.costs)
 	for i := range back {
@@ -199,75 +265,23 @@ func (t *loginTry) refund(ctx context.Context, n int) error {
 		_, err := t.limit.Limiter.Take(ctx, back...)
 		return err
 	}
-	shared := finer(back[1])
+	shared := back[1]
 	d, err := t.limit.Limiter.Take(ctx, slices.Delete(back, 1, 2)...)
 	if err != nil {
 		return err
 	}
-	_, part := shared.Spans()
-	if shared.N = -int((d.Before - d.Reset) / part); shared.N == 0 {
+	if shared.N, shared.Back = 0, d.Before-d.Reset; shared.Back <= 0 {
 		return nil
 	}
 	_, err = t.limit.Limiter.Take(ctx, shared)
 	return err
 }
 
-// finer is the same budget in parts of about a microsecond: what is given back is a span of time, and is rounded down.
-func finer(c ratelimit.Cost) ratelimit.Cost {
-	// A multiple of N, so that no part is lost of how far from full it can be.
-	parts := int(min(c.Rate.Per/time.Microsecond, math.MaxInt)) / c.Rate.N
-	return ratelimit.Cost{Key: c.Key, Rate: ratelimit.Rate{N: parts * c.Rate.N, Per: c.Rate.Per}, Hidden: true}
-}
-
-// addFailure adds one for each budget of the account, and returns the highest count. What has no account has no
-// password to turn off. The own count is last: after an error it may lack one that the shared one has, which
-// forgives less, and never the reverse.
-func (t *loginTry) addFailure(ctx context.Context) (highest int, err error) {
-	if t.name == "" || t.limit.Failures == nil {
-		return 0, nil
+// tell tells Observe.
+func (t *loginTry) tell(outcome string, err error) {
+	if c := t.limit; c.Observe != nil {
+		c.Observe(t.r.Context(), auth.Event{
+			Name: "limit", Outcome: outcome, Time: time.Now(), Account: c.Named(t.account), Client: auth.ClientOf(t.r), Err: err,
+		})
 	}
-	for i := range slices.Backward(t.own) {
-		count, err := t.limit.Failures.Add(ctx, t.failureKey(i), 1)
-		if err != nil {
-			return 0, err
-		}
-		highest = max(highest, count)
-	}
-	return highest, nil
-}
-
-// forgiveFailures takes up to most off the own count, and as much off the one that is shared with other spellings.
-// Reading and taking off are two steps, so one try of a spelling does it at a time. Another one leaves its failure in
-// both counts, for the next success. After an error it is not known what was taken off: nobody repeats it
-// before that must have come to its end.
-func (t *loginTry) forgiveFailures(ctx context.Context, most int) error {
-	f := t.limit.Failures
-	if t.name == "" || f == nil {
-		return nil
-	}
-	alone := ratelimit.Cost{Key: "login:forgive:" + t.own[0].Key, Rate: ratelimit.Rate{N: 1, Per: loginForgives}, Hidden: true}
-	d, err := t.limit.Limiter.Take(ctx, alone)
-	if err != nil || !d.OK {
-		return err
-	}
-	count, err := f.Add(ctx, t.failureKey(0), 0)
-	if err != nil {
-		return err
-	}
-	if count = min(count, most); count > 0 {
-		for i := range t.own {
-			if _, err := f.Add(ctx, t.failureKey(i), -count); err != nil {
-				return err
-			}
-		}
-	}
-	alone.N = -1
-	_, err = t.limit.Limiter.Take(ctx, alone)
-	return err
-}
-
-// failureKey hides the account: what was typed may have been a password.
-func (t *loginTry) failureKey(i int) string {
-	sum := sha256.Sum256([]byte(t.own[i].Key))
-	return base64.RawURLEncoding.EncodeToString(sum[:])
 }

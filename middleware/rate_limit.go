@@ -20,7 +20,8 @@ import (
 //
 // Every answer has RateLimit-Policy and RateLimit (draft-ietf-httpapi-ratelimit-headers-11), and no-store,
 // which the handler may replace, because kept fields would lie to others. A refusal has Retry-After, never too
-// early. If the Limiter fails, the answer is 503 store_unavailable: a limit that is gone is no limit.
+// early. If the Limiter fails, the answer is 503 store_unavailable: a limit that is gone is no limit. A request whose
+// RemoteAddr is no address is 500 where networks are counted: see [ClientIP] and [TrustUnixSocket].
 //
 // A nil Limiter and an impossible rate make every request 500.
 func RateLimit(l ratelimit.Limiter, rate ratelimit.Rate, key func(*http.Request) string) Middleware {
@@ -42,7 +43,10 @@ func RateLimit(l ratelimit.Limiter, rate ratelimit.Rate, key func(*http.Request)
 		if key != nil {
 			costs = []ratelimit.Cost{{Key: prefix + "key:" + key(r), Rate: rate}}
 		} else {
-			costs = networkCosts(prefix, r, rate, wide)
+			var err error
+			if costs, err = networkCosts(prefix, r, rate, wide); err != nil {
+				return nil, err
+			}
 		}
 		d, err := l.Take(r.Context(), costs...)
 		if err != nil {
@@ -53,14 +57,20 @@ func RateLimit(l ratelimit.Limiter, rate ratelimit.Rate, key func(*http.Request)
 	})
 }
 
-// networkCosts is one from the client's network, and from the wider one where there is one.
-func networkCosts(prefix string, r *http.Request, rate, wide ratelimit.Rate) []ratelimit.Cost {
-	near, far := ratelimit.Network(auth.ClientOf(r).Addr)
+// networkCosts is one from the client's network, and from the wider one where there is one. Without an address it is an
+// error of ours: all clients would share the budget of one, and the whole site would be refused by it.
+func networkCosts(prefix string, r *http.Request, rate, wide ratelimit.Rate) ([]ratelimit.Cost, error) {
+	addr := auth.ClientOf(r).Addr
+	if !addr.IsValid() {
+		return nil, fmt.Errorf("middleware: a limit by network: got the RemoteAddr %q, expected address:port; "+
+			"behind a proxy on a Unix socket put TrustUnixSocket outside of the limit", auth.Printable(r.RemoteAddr, 64))
+	}
+	near, far := ratelimit.Network(addr)
 	costs := []ratelimit.Cost{{Key: prefix + "net:" + near, Rate: rate}}
 	if far != "" {
 		costs = append(costs, ratelimit.Cost{Key: prefix + "net:" + far, Rate: wide})
 	}
-	return costs
+	return costs, nil
 }
 
 // tellLimit sets the fields of a decision. They are added, since limits may stand in a row and the fields

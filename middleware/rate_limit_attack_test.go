@@ -224,9 +224,13 @@ func (l overNetwork) Take(ctx context.Context, costs ...ratelimit.Cost) (ratelim
 
 type noFailures struct{}
 
-func (noFailures) Add(context.Context, string, int) (int, error) { return 0, errors.New("down") }
+func (noFailures) Take(context.Context, string, int, time.Duration) (string, error) {
+	return "", errors.New("down")
+}
+func (noFailures) Give(context.Context, string, string) error { return errors.New("down") }
+func (noFailures) Drop(context.Context, string) error         { return errors.New("down") }
 
-// A try is one step of the limiter. Giving back is two, and two around the count of failures.
+// A try is one step of the limiter, and giving back is two.
 func TestLoginSteps(t *testing.T) {
 	l, calls := ratelimit.NewMemory(0), 0
 	a := newLogin(t, func(a *login) {
@@ -239,7 +243,7 @@ func TestLoginSteps(t *testing.T) {
 	for _, c := range []struct {
 		password string
 		steps    int
-	}{{"right", 5}, {"wrong", 1}, {"right", 5}, {"busy", 5}} {
+	}{{"right", 3}, {"wrong", 1}, {"right", 3}, {"busy", 3}} {
 		calls = 0
 		a.try(home, "ann", c.password)
 		if calls != c.steps {

@@ -2,6 +2,7 @@ package middleware
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
@@ -20,16 +21,13 @@ var (
 )
 
 const (
-	// maxFailures in a row turn a password off (NIST SP 800-63B-4 section 3.2.2).
-	maxFailures = 100
 	// loginPatience bounds how long a login that has succeeded waits for its tries to be given back.
 	loginPatience = 2 * time.Second
-	// loginForgives is how long one login keeps others of its spelling from taking failures off, if it stops midway.
-	// It is much longer than loginPatience.
-	loginForgives = time.Minute
+
+	maxEventAccount = 128 // bytes of a typed account that an event holds
 )
 
-// LoginLimit says how [RateLimitLogin] counts. Only Limiter is demanded.
+// LoginLimit says how [RateLimitLogin] counts. Limiter and Issuer are demanded, with Failures also Subject and Keys.
 //
 // An account is counted as typed, whether it exists or not, so that no answer tells which. The field is
 // brought into one form first: NFKC, case folded, trimmed, without accents and invisible characters. Names
@@ -39,43 +37,67 @@ const (
 type LoginLimit struct {
 	Limiter ratelimit.Limiter
 
+	// Issuer names the pool of users that logs in here, as tokens.Config.Issuer does: equal names of two issuers have
+	// budgets of their own under one Limiter, and counts of their own in one Failures. In sessionhttp.Config "" is
+	// the issuer of the sessions.
+	Issuer string
+
 	// Field is the member of a JSON object, or the field of a form, that has the account; "" means "account". It
 	// must be the one that the handler reads. No other Content-Type is let through.
 	Field string
 
+	// Required are further fields of that body without which it is no login, such as "password". One that is missing,
+	// empty or no text is 422, before a try is taken from anybody's account.
+	Required []string
+
 	// Account returns the account in the form in which the application looks it up, instead of Field, for
 	// example from another part of the request. It may read the body, of at most 64 KiB; the handler gets it
-	// again. Its error is answered as [WriteError] does. "" is no account: such requests share one budget.
+	// again. Its error is answered as [WriteError] does. "" is 422.
 	Account func(*http.Request) (string, error)
 
-	// Tenant keeps equal names of tenants apart; nil is one tenant. It must return "" for what is no tenant, or
-	// whoever makes tenants up has a new budget for each.
-	Tenant func(*http.Request) string
+	Devices *Devices // browsers with a budget of their own; nil for none
 
-	Devices  *Devices // browsers with a budget of their own; nil for none
-	Failures Failures // counts failures for longer than a limit does; nil does not
+	// Failures counts failures for longer than a limit does; nil does not. Subject says then whose an account is, in the
+	// form in which it was typed or Account returned it: the stable id, so that all names of one user share a count, and
+	// "" for an account that nobody has. It is asked at each try, after the budgets. Its error is an outage, 503.
+	Failures Failures
+	Subject  func(ctx context.Context, account string) (string, error)
+
+	// Keys gives the key of hashes of what was typed, in events and in the choice of the count that unknown names share.
+	// Nil is a random key of this process: then events of two processes do not show that they are about one account.
+	Keys KeySource
 
 	// The budgets. Zero means 5, 20 and 100 tries in 15 minutes for an account, a network (IPv4 address, IPv6 /64)
-	// and a /48. Overall is for all logins together, and off when zero: above it the others are halved and the
-	// event is told, but nobody is refused by it alone, for then anyone could lock out everyone.
+	// and a /48. Overall is for all logins of Issuer together, and off when zero: above it the others are halved and
+	// the event is told, but nobody is refused by it alone, for then anyone could lock out everyone.
 	PerAccount, PerNetwork, PerWide, Overall ratelimit.Rate
 
 	// Observe is told of events named "limit": each refusal with the outcome "account", "network" or "off", each try
-	// above Overall with "overall", and with "kept" and the cause that a success could not give tries back. They
-	// do not name the account, because people type passwords where it belongs. nil tells nobody.
+	// above Overall with "overall", and with "kept" and the cause that a success could not give tries back. Their
+	// Account is what [LoginLimit.Named] says. nil tells nobody.
 	Observe func(context.Context, auth.Event)
+
+	// AllowTypedAccounts writes the account into events as it was typed. People type passwords where it belongs, which are
+	// in the log then.
+	AllowTypedAccounts bool
 }
 
-// Failures counts failed logins without end, in a database: a limit forgets, and 5 tries in 15 minutes
-// are 480 a day for ever. At 100 in a row the password is off: every login answers login_failed unasked, except
-// from known devices, which have counts of their own, until [LoginLimit.Reset].
-//
-// Add adds n, which may be negative or 0, to the count of key, not below 0, and returns the new count, in one
-// atomic step; a key that is new has 0. A key is 43 letters, digits, "-" and "_" that do not show the account.
-// Keys of accounts that do not exist must be kept like others, or their logins would show it. A count that nobody
-// has touched for a year may go. An error makes the login 503.
-type Failures interface {
-	Add(ctx context.Context, key string, n int) (count int, err error)
+// Named returns how events name an account that was typed: "#" and 22 characters of a keyed hash of its one form, so that
+// who knows the account and the key finds its events, and a password that was typed there cannot be guessed at from
+// a log. The key is that of Keys for Issuer, and changes with the current secret. With AllowTypedAccounts it is the
+// account itself, escaped (see auth.Printable) and cut to 128 bytes. "" stays "", and a key that cannot be had makes "".
+func (c LoginLimit) Named(account string) string {
+	if account == "" || c.AllowTypedAccounts {
+		return auth.Printable(account, maxEventAccount)
+	}
+	if c.Account == nil {
+		account = canonicalAccount(account)
+	}
+	sum, err := c.hashed("event", account)
+	if err != nil {
+		return ""
+	}
+	return "#" + base64.RawURLEncoding.EncodeToString(sum)[:22]
 }
 
 // RateLimitLogin limits the tries at a login, for a route that does nothing else. Put [ClientIP] outside where a
@@ -88,14 +110,16 @@ type Failures interface {
 // parts back when its code is busy, as the password was not looked at, or second_factor_required, as it was right. Anything
 // else gives nothing back.
 //
-// The body is read, at most 64 KiB of it (413), and the handler reads it again. Of Field it must leave no doubt: a
-// name twice or in another letter case, in the query, or no string is 400; other content types are 415.
+// The body is read, at most 64 KiB of it (413), and the handler reads it again. Of Field and Required it must leave no
+// doubt: a name twice or in another letter case, or in the query, is 400; other content types are 415. One that is
+// missing, empty or no text is 422 validation_failed with the fields, and takes from the network's budget alone.
 //
 // Every answer has RateLimit-Policy and RateLimit of the network's budget, a refusal those of the budget that
-// refused and Retry-After, and no-store. If the Limiter fails the answer is 503 store_unavailable.
+// refused and Retry-After, and no-store. If the Limiter or Failures fail the answer is 503 store_unavailable. A request
+// whose RemoteAddr is no address is 500: see [ClientIP] and [TrustUnixSocket].
 //
-// A nil Limiter, both Field and Account, Devices that NewDevices did not make and an impossible rate make
-// every request 500.
+// A nil Limiter, no Issuer, both Field and Account, Failures without Subject or Keys, Devices that NewDevices did not
+// make and an impossible rate make every request 500.
 func RateLimitLogin(c LoginLimit) Middleware {
 	if err := c.fill(); err != nil {
 		return broken(err.Error())
@@ -106,7 +130,12 @@ func RateLimitLogin(c LoginLimit) Middleware {
 			return nil, err
 		}
 		t := &loginTry{limit: &c, w: w, r: r}
-		if err := t.identify(body); err != nil {
+		if err := t.identify(body); auth.CodeOf(err) == auth.ValidationFailed {
+			return nil, t.noLogin(err)
+		} else if err != nil {
+			return nil, err
+		}
+		if err := t.know(); err != nil {
 			return nil, err
 		}
 		if err := t.reserve(); err != nil {
@@ -117,18 +146,16 @@ func RateLimitLogin(c LoginLimit) Middleware {
 	})
 }
 
-// Reset makes an account's budget as new and forgets its failures. Call it when the account's credentials were
-// reset. account is as its user types it, or as Account returns it: of another spelling, the own count stays, and
-// past 100 failures that spelling stays off until it is given here, too. Known devices are dropped by
-// what was given to [NewDevices].
-func (c LoginLimit) Reset(ctx context.Context, tenant, account string) error {
+// Reset makes an account's budget as new and drops the count of its failures. Call it when the account's credentials were
+// reset. account is as its user types it, or as Account returns it; other spellings keep their budgets. Known
+// devices are dropped by what was given to [NewDevices].
+func (c LoginLimit) Reset(ctx context.Context, account string) error {
 	if err := c.fill(); err != nil {
 		return errors.New("middleware: " + err.Error())
 	}
 	t := &loginTry{limit: &c}
-	t.of(tenant, account)
-	t.own = t.accountCosts()
-	costs := slices.Clone(t.own)
+	t.of(account)
+	costs := t.accountCosts()
 	for i := range costs {
 		costs[i].N = -costs[i].Rate.N
 	}
@@ -136,14 +163,14 @@ func (c LoginLimit) Reset(ctx context.Context, tenant, account string) error {
 	if c.Failures == nil {
 		return err
 	}
-	for i := range t.own {
-		n, failed := c.Failures.Add(ctx, t.failureKey(i), 0)
-		if failed == nil {
-			_, failed = c.Failures.Add(ctx, t.failureKey(i), -n)
+	subject, failed := c.Subject(ctx, account)
+	if failed == nil && subject != "" { // what unknown names share is not theirs to drop
+		var key string
+		if key, failed = c.failureKey(subject, t.name, ""); failed == nil {
+			failed = c.Failures.Drop(ctx, key)
 		}
-		err = errors.Join(err, failed)
 	}
-	return err
+	return errors.Join(err, failed)
 }
 
 // fill puts the defaults in and says what cannot be.
@@ -151,6 +178,10 @@ func (c *LoginLimit) fill() error {
 	switch {
 	case c.Limiter == nil:
 		return errors.New("RateLimitLogin needs a Limiter: got nil")
+	case c.Issuer == "":
+		return errors.New("RateLimitLogin needs an Issuer, such as that of the tokens: got none, so that two pools of users would share tries")
+	case c.Failures != nil && (c.Subject == nil || c.Keys == nil):
+		return fmt.Errorf("RateLimitLogin needs Subject and Keys beside Failures: got Subject %t, Keys %t", c.Subject != nil, c.Keys != nil)
 	case c.Field != "" && c.Account != nil:
 		return errors.New("RateLimitLogin takes Field or Account: got both")
 	case c.Devices != nil && !c.Devices.ready():
@@ -158,6 +189,12 @@ func (c *LoginLimit) fill() error {
 	}
 	if c.Field == "" {
 		c.Field = "account"
+	}
+	if slices.Contains(c.Required, "") || slices.Contains(c.Required, c.Field) && c.Account == nil {
+		return fmt.Errorf("RateLimitLogin got Required %q, expected names, and not %q, which is required anyway", c.Required, c.Field)
+	}
+	if _, err := c.hashed("", ""); err != nil {
+		return fmt.Errorf("RateLimitLogin: Keys: %w", err)
 	}
 	for _, rate := range []struct {
 		of      *ratelimit.Rate
@@ -174,13 +211,6 @@ func (c *LoginLimit) fill() error {
 		}
 	}
 	return nil
-}
-
-// tell tells Observe.
-func (c *LoginLimit) tell(r *http.Request, outcome string, err error) {
-	if c.Observe != nil {
-		c.Observe(r.Context(), auth.Event{Name: "limit", Outcome: outcome, Time: time.Now(), Client: auth.ClientOf(r), Err: err})
-	}
 }
 
 // half is a budget of half the size. What was used of it stays the same part.

@@ -199,15 +199,21 @@ func TestRateLimitFailsClosed(t *testing.T) {
 		m    middleware.Middleware
 		code auth.Code
 	}{
-		"STD-R11 the limiter fails":   {middleware.RateLimit(down, good, nil), auth.StoreUnavailable},
-		"no limiter":                  {middleware.RateLimit(nil, good, nil), auth.Internal},
-		"no rate":                     {middleware.RateLimit(down, ratelimit.Rate{}, nil), auth.Internal},
-		"login, limiter fails":        {middleware.RateLimitLogin(middleware.LoginLimit{Limiter: down}), auth.StoreUnavailable},
-		"login, no limiter":           {middleware.RateLimitLogin(middleware.LoginLimit{}), auth.Internal},
-		"login, no rate":              {middleware.RateLimitLogin(middleware.LoginLimit{Limiter: down, PerWide: ratelimit.Rate{N: -1, Per: 1}}), auth.Internal},
-		"login, overall is no rate":   {middleware.RateLimitLogin(middleware.LoginLimit{Limiter: down, Overall: ratelimit.Rate{N: 1}}), auth.Internal},
-		"login, devices of no making": {middleware.RateLimitLogin(middleware.LoginLimit{Limiter: down, Devices: &middleware.Devices{}}), auth.Internal},
-		"login, field and account": {middleware.RateLimitLogin(middleware.LoginLimit{Limiter: down, Field: "a",
+		"STD-R11 the limiter fails":     {middleware.RateLimit(down, good, nil), auth.StoreUnavailable},
+		"no limiter":                    {middleware.RateLimit(nil, good, nil), auth.Internal},
+		"no rate":                       {middleware.RateLimit(down, ratelimit.Rate{}, nil), auth.Internal},
+		"login, limiter fails":          {middleware.RateLimitLogin(middleware.LoginLimit{Limiter: down, Issuer: own}), auth.StoreUnavailable},
+		"login, no limiter":             {middleware.RateLimitLogin(middleware.LoginLimit{}), auth.Internal},
+		"login, no rate":                {middleware.RateLimitLogin(middleware.LoginLimit{Limiter: down, Issuer: own, PerWide: ratelimit.Rate{N: -1, Per: 1}}), auth.Internal},
+		"login, overall is no rate":     {middleware.RateLimitLogin(middleware.LoginLimit{Limiter: down, Issuer: own, Overall: ratelimit.Rate{N: 1}}), auth.Internal},
+		"login, devices of no making":   {middleware.RateLimitLogin(middleware.LoginLimit{Limiter: down, Issuer: own, Devices: &middleware.Devices{}}), auth.Internal},
+		"login, no issuer":              {middleware.RateLimitLogin(middleware.LoginLimit{Limiter: down}), auth.Internal},
+		"login, failures of nobody":     {middleware.RateLimitLogin(middleware.LoginLimit{Limiter: down, Issuer: own, Failures: noFailures{}, Keys: keys}), auth.Internal},
+		"login, failures without a key": {middleware.RateLimitLogin(middleware.LoginLimit{Limiter: down, Issuer: own, Failures: noFailures{}, Subject: nobodys}), auth.Internal},
+		"login, a key without bytes":    {middleware.RateLimitLogin(middleware.LoginLimit{Limiter: down, Issuer: own, Keys: secrets{}}), auth.Internal},
+		"login, a field without a name": {middleware.RateLimitLogin(middleware.LoginLimit{Limiter: down, Issuer: own, Required: []string{""}}), auth.Internal},
+		"login, a field twice":          {middleware.RateLimitLogin(middleware.LoginLimit{Limiter: down, Issuer: own, Required: []string{"account"}}), auth.Internal},
+		"login, field and account": {middleware.RateLimitLogin(middleware.LoginLimit{Limiter: down, Issuer: own, Field: "a",
 			Account: func(*http.Request) (string, error) { return "", nil }}), auth.Internal},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -221,13 +227,16 @@ func TestRateLimitFailsClosed(t *testing.T) {
 	}
 }
 
+func nobodys(context.Context, string) (string, error) { return "", nil }
+
 // What handlers do with their ResponseWriter works through the limits.
 func TestRateLimitsStream(t *testing.T) {
 	many := ratelimit.Rate{N: 1000, Per: time.Second}
 	l := ratelimit.NewMemory(0)
 	for name, m := range map[string]middleware.Middleware{
-		"RateLimit":      middleware.RateLimit(l, many, nil),
-		"RateLimitLogin": middleware.RateLimitLogin(middleware.LoginLimit{Limiter: l, PerAccount: many}),
+		"RateLimit": middleware.RateLimit(l, many, nil),
+		"RateLimitLogin": middleware.RateLimitLogin(middleware.LoginLimit{Limiter: l, Issuer: own, PerAccount: many,
+			Account: func(*http.Request) (string, error) { return "ann", nil }}),
 	} {
 		t.Run(name, func(t *testing.T) {
 			next := make(chan struct{})

@@ -36,6 +36,12 @@ type Cost struct {
 	// makes the budget as new. More than Rate.N can never be had, and is an error.
 	N int
 
+	// Back gives back so much of the time that the budget takes to fill, never above full, in place of N, which is 0
+	// then; negative is an error. It is for a budget that strangers share: what a call really gave to one budget is
+	// [Decision].Before less [Decision].Reset, and as a span it is the same in another one, whatever Rate a
+	// limiter counts both at.
+	Back time.Duration
+
 	// Hidden keeps the count from the client: an allowing Decision is about another cost of the call,
 	// if there is one that is not hidden. Hide what strangers share, such as the budget of an account:
 	// its count would tell one how much the other did.
@@ -86,6 +92,9 @@ func Validate(costs []Cost) error {
 		if r := c.Rate; !r.valid() {
 			return fmt.Errorf("ratelimit: got the rate %d per %v, expected at least 1 and at most %v, and no more than one per microsecond", r.N, r.Per, maxPer)
 		}
+		if c.Back < 0 || c.Back > 0 && c.N != 0 {
+			return fmt.Errorf("ratelimit: got Back %v beside N %d, expected a span of 0 or more, and no N beside it", c.Back, c.N)
+		}
 		if c.N > c.Rate.N {
 			return fmt.Errorf("ratelimit: a cost of %d can never be had from %d per %v", c.N, c.Rate.N, c.Rate.Per)
 		}
@@ -103,10 +112,14 @@ func Validate(costs []Cost) error {
 // one instant, the one at which it is full again. The cost must be valid.
 func (c Cost) Spans() (full, taken time.Duration) {
 	unit, n := c.Rate.unit(), c.N
+	full = time.Duration(c.Rate.N) * unit
+	if c.Back > 0 {
+		return full, -min(c.Back, full)
+	}
 	if n == 0 {
 		n = 1
 	}
-	return time.Duration(c.Rate.N) * unit, time.Duration(max(n, -c.Rate.N)) * unit
+	return full, time.Duration(max(n, -c.Rate.N)) * unit
 }
 
 func (r Rate) valid() bool {

@@ -153,7 +153,7 @@ func TestATK_J21_RouteTable(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if made["csrf"], err = csrf.Token("s1"); err != nil {
+			if made["csrf"], err = csrf.Token(&auth.Principal{Session: "s1"}); err != nil {
 				t.Fatal(err)
 			}
 			ambient := verifierFunc(func(context.Context, string) (*auth.Principal, error) {

@@ -126,11 +126,23 @@ func formToken(w http.ResponseWriter, r *http.Request) (string, error) {
 		return "", fmt.Errorf("%w: onetime: the form: %v", auth.RequestMalformed, err)
 	}
 	shown := r.PostForm["token"]
-	if len(shown) != 1 || shown[0] == "" {
+	switch {
+	case len(shown) > 1:
 		return "", fmt.Errorf("%w: onetime: %d tokens in the form, expected one", auth.RequestMalformed, len(shown))
+	case len(shown) == 0 || shown[0] == "":
+		return "", noToken{}
 	}
 	return shown[0], nil
 }
+
+// noToken is a form whose field was left empty.
+type noToken struct{}
+
+func (noToken) Error() string {
+	return string(auth.ValidationFailed) + ": onetime: no token in the form"
+}
+func (noToken) Unwrap() error             { return auth.ValidationFailed }
+func (noToken) Fields() map[string]string { return map[string]string{"token": "required"} }
 
 // script moves the token from the fragment into the form, and out of the address bar and the history.
 const script = `

@@ -58,7 +58,7 @@ func (h *handler) give(w http.ResponseWriter, r *http.Request, pair *auth.Pair) 
 			Access: pair.Access, Refresh: pair.Refresh, RefreshExpiresIn: seconds(pair.RefreshUntil),
 		})
 	}
-	token, err := h.CSRF.Token(pair.Session)
+	token, err := h.CSRF.Token(&auth.Principal{Session: pair.Session})
 	if err != nil {
 		return err
 	}

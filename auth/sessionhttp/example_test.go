@@ -153,7 +153,7 @@ func Example_ownRoutes() {
 	sessions := must(session.New(session.Config{Store: store, Tokens: tok, Subjects: users}))
 
 	mux := http.NewServeMux()
-	limit := middleware.RateLimitLogin(middleware.LoginLimit{Limiter: ratelimit.NewMemory(100_000), Field: "email"})
+	limit := middleware.RateLimitLogin(middleware.LoginLimit{Limiter: ratelimit.NewMemory(100_000), Issuer: "https://app.example.com", Field: "email"})
 	mux.Handle("POST /login", limit(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// The limit has read the body and put it back.
 		p, err := users.login(r.Context(), r.PostFormValue("email"), r.PostFormValue("password"))

@@ -11,12 +11,14 @@ import (
 
 	"github.com/doorward/doorward/auth"
 	"github.com/doorward/doorward/auth/session"
+	"github.com/doorward/doorward/middleware"
 )
 
 // handler holds a Config as New completed it.
 type handler struct {
 	Config
-	access auth.Authenticator
+	access               auth.Authenticator
+	bySession, byNetwork middleware.Middleware // limits of refreshes
 }
 
 func (h *handler) login(w http.ResponseWriter, r *http.Request) error {
@@ -38,7 +40,7 @@ func (h *handler) login(w http.ResponseWriter, r *http.Request) error {
 	}
 	p, err := h.Login(ctx, in.Account, in.Password)
 	if err != nil {
-		return h.refused(r, "Login", err)
+		return h.refused(r, "Login", in.Account, err)
 	}
 	if h.SecondFactor != nil && p != nil {
 		if err := h.SecondFactor(ctx, p, in.Code); in.Code == "" && auth.CodeOf(err) == auth.SecondFactorRequired {
@@ -48,7 +50,7 @@ func (h *handler) login(w http.ResponseWriter, r *http.Request) error {
 			})
 			return err
 		} else if err != nil {
-			return h.refused(r, "SecondFactor", err)
+			return h.refused(r, "SecondFactor", in.Account, err)
 		}
 	}
 	pair, err := h.Sessions.Start(ctx, session.Login{Principal: p, Client: auth.ClientOf(r), Remember: in.Remember})
@@ -77,7 +79,7 @@ func (h *handler) leave(r *http.Request, p *auth.Principal) {
 
 // refused tells the observer, and gives the client one of two answers. Whatever says more than "no" of an
 // account is "no": a users table whose own errors came through would tell which accounts exist (ATK-L01).
-func (h *handler) refused(r *http.Request, by string, err error) error {
+func (h *handler) refused(r *http.Request, by, account string, err error) error {
 	name, outcome := "login", string(auth.CodeOf(err))
 	switch auth.CodeOf(err) {
 	case auth.LoginFailed, auth.Busy, auth.RateLimited:
@@ -93,33 +95,57 @@ func (h *handler) refused(r *http.Request, by string, err error) error {
 	default:
 		err = fmt.Errorf("%w: sessionhttp: %s: %v", auth.LoginFailed, by, err) // without %w: its headers and fields would tell as well
 	}
-	h.Observe(r.Context(), auth.Event{Name: name, Outcome: outcome, Time: time.Now(), Client: auth.ClientOf(r), Err: err})
+	h.Observe(r.Context(), auth.Event{
+		Name: name, Outcome: outcome, Time: time.Now(), Account: h.Limit.Named(account), Client: auth.ClientOf(r), Err: err,
+	})
 	return err
 }
 
-// refreshed is refresh, whose refusals name what was shown.
-func (h *handler) refreshed(w http.ResponseWriter, r *http.Request) error {
+// shown says of a refusal what the client has shown.
+func (h *handler) shown(err error) error {
 	if h.Bearer {
-		return auth.RefreshToken.Refuse(h.refresh(w, r))
+		return auth.RefreshToken.Refuse(err)
 	}
-	return auth.SessionCookie.Refuse(h.refresh(w, r))
+	return auth.SessionCookie.Refuse(err)
 }
 
-func (h *handler) refresh(w http.ResponseWriter, r *http.Request) error {
+func (h *handler) refresh(w http.ResponseWriter, r *http.Request) (err error) {
+	var token string
 	if h.Bearer {
-		token, err := refreshToken(r)
-		if err != nil {
-			return err
-		}
+		token, err = refreshToken(r)
+	} else {
+		token, err = h.Jar.Refresh(r)
+	}
+	if err != nil {
+		return h.shown(err)
+	}
+	// What fails its MAC costs the network, what is ours costs its session alone: all the clients of an office refresh at
+	// once when a new epoch or a raised version has made their access tokens stale.
+	limit := h.bySession
+	id, err := h.Sessions.SessionOf(token)
+	if err != nil {
+		limit = h.byNetwork
+	}
+	exchange := endpoint(func(w http.ResponseWriter, r *http.Request) error { return h.shown(h.exchange(w, r, token)) })
+	limit(exchange).ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), refreshOf{}, id)))
+	return nil
+}
+
+type refreshOf struct{}
+
+// refreshKey is the budget of the session that a refresh is of.
+func refreshKey(r *http.Request) string {
+	id, _ := r.Context().Value(refreshOf{}).(string)
+	return "refresh:" + id
+}
+
+func (h *handler) exchange(w http.ResponseWriter, r *http.Request, token string) error {
+	if h.Bearer {
 		pair, err := h.Sessions.Refresh(r.Context(), token, auth.ClientOf(r))
 		if err != nil {
 			return err
 		}
 		return h.give(w, r, pair)
-	}
-	token, err := h.Jar.Refresh(r)
-	if err != nil {
-		return err
 	}
 	if err := h.isOfPage(r, token); err != nil {
 		return err

@@ -367,4 +367,4 @@ func (keys) Derive(id, _, _ string) (string, []byte, error) {
 	return id, make([]byte, 32), nil
 }
 
-func noReset(context.Context, string, string) (time.Time, error) { return time.Time{}, nil }
+func noReset(context.Context, string) (time.Time, error) { return time.Time{}, nil }

@@ -170,7 +170,7 @@ func TestSecondFactor_KnownDevice(t *testing.T) {
 	w := setup(t, func(c *sessionhttp.Config) { c.SecondFactor = hook })
 	config := w.cookies
 	devices, err := middleware.NewDevices(tokens.NewKeyring(tokens.FromSecret([]byte("u8Zq-3bXk9_Lr2Vd5Nf7Hs1Tg4Ym6Pc0Wj-a"))), origin, cookies.Policy{},
-		func(context.Context, string, string) (time.Time, error) { return time.Time{}, nil })
+		func(context.Context, string) (time.Time, error) { return time.Time{}, nil })
 	ok(t, err)
 	config.Limit.Devices = devices
 	w.Handler, err = sessionhttp.New(config)

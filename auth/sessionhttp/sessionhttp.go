@@ -12,15 +12,23 @@ import (
 	"fmt"
 	"net/http"
 	"reflect"
+	"time"
 
 	"github.com/doorward/doorward/auth"
 	"github.com/doorward/doorward/auth/session"
 	"github.com/doorward/doorward/cookies"
 	"github.com/doorward/doorward/middleware"
+	"github.com/doorward/doorward/ratelimit"
 )
 
 // maxBody is the longest body, in bytes: a password of 2048 bytes with every character escaped, and room.
 const maxBody = 16 << 10
+
+// The defaults of Config.
+var (
+	refreshPerSession = ratelimit.Rate{N: 300, Per: 5 * time.Minute}
+	refreshPerNetwork = ratelimit.Rate{N: 60, Per: 15 * time.Minute}
+)
 
 // Config is what [New] takes. Sessions, Access, Login and Limit.Limiter are demanded, and CSRF unless Bearer is set.
 type Config struct {
@@ -42,9 +50,17 @@ type Config struct {
 	// answered as Login's are, auth.RateLimited included. Nil: a password alone is a login, and a code is refused.
 	SecondFactor func(ctx context.Context, p *auth.Principal, code string) error
 
-	// Limit bounds the tries at logins. Its Field stays empty, since the member is "account". Where its Observe is
-	// nil it takes the one below.
+	// Limit bounds the tries at logins. Its Field stays empty, since the member is "account", and so does Required, since
+	// "password" is. Where its Issuer is "" it takes that of Sessions, and where its Observe is nil the one below.
 	Limit middleware.LoginLimit
+
+	// RefreshPerSession bounds the refreshes of one session, of which the token names it by its MAC: 300 at once, and 300
+	// more in 5 minutes. So many a client never makes that refreshes when its access token ends (30 s at least), with
+	// 20 tabs that each do so, nor when all refresh at once since their tokens have become stale. RefreshPerNetwork
+	// bounds what is no token of ours, by the client's network: 60 in 15 minutes of an IPv4 address or an IPv6 /64, five
+	// times that of a /48. Zero means these. What is above is 429, which ends nothing and expires no cookie. An
+	// office is never limited together by tokens that are ours. They use Limit.Limiter.
+	RefreshPerSession, RefreshPerNetwork ratelimit.Rate
 
 	// Bearer is for programs: tokens come and go in bodies, the access token is shown in Authorization, and no
 	// cookie is ever read or set. Without it the tokens are in the cookies of Jar, which no script can read, and
@@ -62,9 +78,9 @@ type Config struct {
 	CSRF *middleware.CSRF // without Bearer
 
 	// Observe is told of logins that Login refused: an event "login" with the code as its outcome, or an "outage".
-	// It does not name the account, because people type passwords where it belongs, but for "second_factor_required", when
-	// the password was right. Nil tells nobody. What
-	// happens to sessions is told by session.Config.Observe.
+	// Its Account is what was typed, as Limit.Named says it: a keyed hash, because people type passwords where it belongs.
+	// "second_factor_required" has the subject, as the password was right. Nil tells nobody. What happens to sessions
+	// is told by session.Config.Observe.
 	Observe func(context.Context, auth.Event)
 }
 
@@ -94,8 +110,8 @@ type Config struct {
 // A refresh within the grace time of another one, of RefreshFromCookie's too, answers with the same refresh token. With
 // InHeader a page of one session neither refreshes nor ends the one that the cookie is of: 403 csrf_failed.
 //
-// Bodies are JSON of at most 16 KiB (413, 415). An unknown member or a wrong type is 422 validation_failed, a name
-// twice or no JSON 400. No cache keeps an answer. Refusals are given by middleware.WriteError, as is the 404 of every
+// Bodies are JSON of at most 16 KiB (413, 415). A member that is missing, empty, unknown or of a wrong type is 422
+// validation_failed with the fields, before any store is asked; a name twice or no JSON is 400. No cache keeps an answer. Refusals are given by middleware.WriteError, as is the 404 of every
 // other route and method.
 //
 // New says what was got and what was expected of a Config that cannot be.
@@ -103,13 +119,27 @@ func New(c Config) (http.Handler, error) {
 	if err := c.check(); err != nil {
 		return nil, fmt.Errorf("sessionhttp: %w", err)
 	}
+	for _, rate := range []struct {
+		of      *ratelimit.Rate
+		usually ratelimit.Rate
+	}{{&c.RefreshPerSession, refreshPerSession}, {&c.RefreshPerNetwork, refreshPerNetwork}} {
+		if *rate.of == (ratelimit.Rate{}) {
+			*rate.of = rate.usually
+		}
+		if err := ratelimit.Validate([]ratelimit.Cost{{Key: "refresh", Rate: *rate.of}}); err != nil {
+			return nil, fmt.Errorf("sessionhttp: Config.RefreshPerSession or RefreshPerNetwork: %w", err)
+		}
+	}
 	if c.Observe == nil {
 		c.Observe = func(context.Context, auth.Event) {}
 	}
 	if c.Limit.Observe == nil {
 		c.Limit.Observe = c.Observe
 	}
+	c.Limit.Issuer, c.Limit.Required = c.Sessions.Issuer(), []string{"password"}
 	h := &handler{Config: c}
+	h.bySession = middleware.RateLimit(c.Limit.Limiter, c.RefreshPerSession, refreshKey)
+	h.byNetwork = middleware.RateLimit(c.Limit.Limiter, c.RefreshPerNetwork, nil)
 	asJSON := middleware.RequireJSON(maxBody)
 	// Who has sent a login, and in what form, is looked at before the limit: foreign pages use up nobody's tries.
 	limit := middleware.RateLimitLogin(c.Limit)
@@ -131,7 +161,7 @@ func New(c Config) (http.Handler, error) {
 
 	mux := http.NewServeMux()
 	mux.Handle("POST /login", login(endpoint(h.login)))
-	mux.Handle("POST /refresh", byRefresh(endpoint(h.refreshed)))
+	mux.Handle("POST /refresh", byRefresh(endpoint(h.refresh)))
 	mux.Handle("POST /logout", byRefresh(endpoint(h.logout)))
 	if c.Bearer {
 		mux.Handle("POST /narrow", byRefresh(endpoint(h.narrow)))
@@ -158,6 +188,12 @@ func (c *Config) check() error {
 	case c.Limit.Field != "" && c.Limit.Field != "account":
 		return fmt.Errorf(`Config.Limit.Field: got %q, expected none, since a login's member is "account"`, c.Limit.Field)
 	}
+	switch {
+	case c.Limit.Issuer != "" && c.Limit.Issuer != c.Sessions.Issuer():
+		return fmt.Errorf("Config.Limit.Issuer: got %q, expected that of Sessions, %q, or none", c.Limit.Issuer, c.Sessions.Issuer())
+	case len(c.Limit.Required) > 0:
+		return fmt.Errorf(`Config.Limit.Required: got %q, expected none, since a login's members are "account" and "password"`, c.Limit.Required)
+	}
 	if c.Bearer {
 		switch {
 		case c.CSRF != nil || !reflect.ValueOf(c.Jar).IsZero():
@@ -169,7 +205,7 @@ func (c *Config) check() error {
 		}
 		return nil
 	}
-	if _, err := c.CSRF.Token("any"); err != nil {
+	if _, err := c.CSRF.Token(&auth.Principal{Session: "any"}); err != nil {
 		return fmt.Errorf("Config.CSRF: got one that makes no token, expected middleware.NewCSRF's (or Bearer, for no cookies): %w", err)
 	}
 	jar := c.Jar

@@ -18,13 +18,14 @@ var (
 	OneTimeState = Use{"one-time state"} // MAC of what a link hangs on; salt: the issuer
 	CSRF         = Use{"csrf"}           // MAC of CSRF tokens; salt: the own public origin
 	Device       = Use{"device"}         // MAC of device cookies; salt: the issuer
+	LoginAccount = Use{"login account"}  // MAC of accounts typed at a login; salt: the issuer
 	Cookie       = Use{"cookie"}         // encrypts cookies; salt: the issuer
 	Seal         = Use{"seal"}           // encrypts secrets at rest; salt: a name of the installation that never changes
 	Pepper       = Use{"pepper"}         // MAC of passwords; salt: a name of the installation that never changes
 )
 
 // Uses are all of them, for the tests that hold each to its rules.
-var Uses = []Use{Refresh, SessionID, OneTimeState, CSRF, Device, Cookie, Seal, Pepper}
+var Uses = []Use{Refresh, SessionID, OneTimeState, CSRF, Device, LoginAccount, Cookie, Seal, Pepper}
 
 // String returns the label.
 func (u Use) String() string { return u.label }

@@ -39,6 +39,7 @@ func Run(t *testing.T, each func(t *testing.T, test func(*testing.T, ratelimit.L
 		{"STD-R02 made as new", madeAsNew},
 		{"given back only with what is taken", givenBackTogether},
 		{"given back while others take", givenBackParallel},
+		{"given back as a span of time", givenBackAsTime},
 		{"several at once", several},
 		{"the tightest", tightest},
 		{"STD-R09 hidden", hidden},
@@ -292,6 +293,37 @@ func givenBackParallel(t *testing.T, l ratelimit.Limiter, _ Pass) {
 	}
 }
 
+// What one call gave to a budget is given to another one, part by part, and no more than that at any rate.
+func givenBackAsTime(t *testing.T, l ratelimit.Limiter, pass Pass) {
+	own := ratelimit.Cost{Key: "own", Rate: login}
+	shared := ratelimit.Cost{Key: "shared", Rate: login}
+	Want(t, l, true, 4, shared) // a stranger's
+	Want(t, l, true, 3, own, shared)
+	pass(90 * time.Second) // half of one
+	back := own
+	back.N = -login.N
+	d := Want(t, l, true, 5, back)
+	about(t, "given to the own one", d.Before-d.Reset, 90*time.Second)
+	was := Take(t, l, ratelimit.Cost{Key: "shared", Rate: login, Back: 1}).Before
+	d = Take(t, l, ratelimit.Cost{Key: "shared", Rate: login, Back: d.Before - d.Reset})
+	if got := d.Before - d.Reset; !d.OK || d.Before > was || got > 90*time.Second || got < 90*time.Second-slack {
+		t.Errorf("got %+v, of which %v was given back, want 1m30s", d, got)
+	}
+	about(t, "the stranger's", d.Reset, 3*time.Minute)
+	if d := Take(t, l, ratelimit.Cost{Key: "shared", Rate: login, Back: 366 * 24 * time.Hour}); !d.OK || d.Reset != 0 || d.Remaining != 5 {
+		t.Errorf("more than was taken: got %+v, want a full budget", d)
+	}
+	if n := Count(t, l, 10, shared); n != 5 {
+		t.Errorf("above full: got %d, want 5", n)
+	}
+	// At another rate it is the same span.
+	hour := ratelimit.Cost{Key: "shared", Rate: ratelimit.Rate{N: 2, Per: 15 * time.Minute}, Back: 3 * time.Minute}
+	d = Take(t, l, hour)
+	if got := d.Before - d.Reset; got > 3*time.Minute || got < 3*time.Minute-slack {
+		t.Errorf("at another rate: %v was given back, want 3m", got)
+	}
+}
+
 func several(t *testing.T, l ratelimit.Limiter, pass Pass) {
 	c := ratelimit.Cost{Key: "a", Rate: login, N: 3}
 	Want(t, l, true, 2, c)
@@ -407,6 +439,9 @@ func invalid(t *testing.T, l ratelimit.Limiter, _ Pass) {
 		{"too long", []ratelimit.Cost{good, rate(5, 367*24*time.Hour)}},
 		{"too fast", []ratelimit.Cost{good, rate(1_000_001, time.Second)}},
 		{"much too fast", []ratelimit.Cost{good, rate(1<<62, time.Second)}},
+		{"a negative span back", []ratelimit.Cost{good, {Key: "a", Rate: login, Back: -1}}},
+		{"a span back and a number", []ratelimit.Cost{good, {Key: "a", Rate: login, N: -1, Back: time.Minute}}},
+		{"a span back and a number taken", []ratelimit.Cost{good, {Key: "a", Rate: login, N: 1, Back: time.Minute}}},
 		{"more than there ever is", []ratelimit.Cost{good, {Key: "a", Rate: login, N: 6}}},
 	} {
 		if d, err := l.Take(t.Context(), test.costs...); err == nil || d != (ratelimit.Decision{}) {

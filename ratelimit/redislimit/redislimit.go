@@ -164,7 +164,8 @@ func (l *Limiter) tell(ctx context.Context, err error) {
 	l.observe(ctx, e)
 }
 
-// halved is a stricter limiter: an outage must not be worth causing.
+// halved is a stricter limiter: an outage must not be worth causing. What one costs is twice the time then, and -1
+// gives as much back; a Cost.Back is a time that this limiter has measured itself, and stays as it is.
 type halved struct{ limiter ratelimit.Limiter }
 
 func (h halved) Take(ctx context.Context, costs ...ratelimit.Cost) (ratelimit.Decision, error) {

@@ -1,0 +1,181 @@
+package sessionhttp_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/doorward/doorward/auth"
+	"github.com/doorward/doorward/auth/sessionhttp"
+	"github.com/doorward/doorward/ratelimit"
+)
+
+// inEach runs f in a bubble for each mode, so that no budget fills while a slow machine works.
+func inEach(t *testing.T, f func(t *testing.T, w *world, c *client)) {
+	for name, open := range map[string]func(*world) *client{"cookie": (*world).browser, "in header": (*world).page, "bearer": (*world).program} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := setup(t)
+				f(t, w, open(w))
+			})
+		})
+	}
+}
+
+// F-71: what is no token of ours costs the network: at d9addb9 200 of 200 junk refreshes were looked at. A refusal says when
+// to come again, ends nothing and expires no cookie.
+func TestRefresh_F_71_Junk(t *testing.T) {
+	inEach(t, func(t *testing.T, w *world, c *client) {
+		id := c.login("acme/ann")
+		good := c.copied()
+		junk := c.copied()
+		codes := map[int]int{}
+		for i := range 200 {
+			if junk.refresh = fmt.Sprintf("dwr1.k%d.junk.junk", i); junk.cookies != nil {
+				junk.cookies["__Host-refresh"] = junk.refresh
+			}
+			junk.access, junk.csrf = "", ""
+			rec := junk.do("POST", "/refresh", map[bool]string{true: `{"refresh_token":"` + junk.refresh + `"}`}[c.cookies == nil], "X-CSRF-Token", "")
+			codes[rec.Code]++
+			if rec.Code != http.StatusTooManyRequests {
+				continue
+			}
+			if after, err := strconv.Atoi(rec.Header().Get("Retry-After")); err != nil || after < 1 || len(rec.Header()["Set-Cookie"]) > 0 {
+				t.Fatalf("got %v", rec.Header())
+			}
+		}
+		if codes[http.StatusUnauthorized] != 60 || codes[http.StatusTooManyRequests] != 140 {
+			t.Errorf("got %v, expected 60 looked at and 140 refused", codes)
+		}
+		// Tokens that are ours are not limited by what the network's others do.
+		want(t, good.byRefresh("/refresh"), 200, id)
+		want(t, w.browser().do("POST", "/refresh", ""), 401, "credentials_missing")
+	})
+}
+
+// An office whose access tokens have all become stale at once, after a new epoch or a raised version, refreshes at once.
+func TestRefresh_F_71_Office(t *testing.T) {
+	w := setup(t, func(c *sessionhttp.Config) {
+		c.Limit.PerNetwork = ratelimit.Rate{N: 10_000, Per: time.Hour}
+		c.RefreshPerNetwork = ratelimit.Rate{N: 1, Per: time.Hour}
+	})
+	for i := range 100 {
+		c := w.program()
+		c.login([]string{"acme/ann", "acme/bob", "umbrella/ann"}[i%3])
+		for range 2 {
+			want(t, c.byRefresh("/refresh"), 200, "expires_in")
+		}
+	}
+}
+
+// One session is limited by itself, with so much room that no page of many tabs meets it. What is above ends nothing.
+func TestRefresh_F_71_OneSession(t *testing.T) {
+	inEach(t, func(t *testing.T, w *world, c *client) {
+		c.login("acme/ann")
+		before := c.copied()
+		tabs := 0
+		for c.byRefresh("/refresh").Code == 200 {
+			if tabs++; tabs > 400 {
+				break
+			}
+		}
+		if tabs != 300 {
+			t.Errorf("%d refreshes, expected 300", tabs)
+		}
+		w.told()
+		rec := before.byRefresh("/refresh") // an old one of the same session does not come to the store, which would end it
+		want(t, rec, 429, "rate_limited")
+		if told := w.told(); len(told) > 0 || len(rec.Header()["Set-Cookie"]) > 0 {
+			t.Errorf("told %v, set %v", told, rec.Header())
+		}
+		want(t, c.do("GET", "/session", ""), 200, "acme")
+		other := w.browser()
+		other.login("acme/bob")
+		want(t, other.byRefresh("/refresh"), 200, "expires_in")
+	})
+}
+
+type noLimiter struct{}
+
+func (noLimiter) Take(context.Context, ...ratelimit.Cost) (ratelimit.Decision, error) {
+	return ratelimit.Decision{}, errors.New("down")
+}
+
+func TestRefresh_LimitFailsClosed(t *testing.T) {
+	w := setup(t)
+	c := w.program()
+	c.login("acme/ann")
+	config := w.bearer
+	config.Limit.Limiter = noLimiter{}
+	h, err := sessionhttp.New(config)
+	ok(t, err)
+	w.Handler = http.StripPrefix("/token", h)
+	want(t, c.byRefresh("/refresh"), 503, "store_unavailable")
+	for name, change := range map[string]func(*sessionhttp.Config){
+		"a rate that cannot be": func(c *sessionhttp.Config) { c.RefreshPerSession = ratelimit.Rate{N: -1, Per: time.Hour} },
+		"another":               func(c *sessionhttp.Config) { c.RefreshPerNetwork = ratelimit.Rate{N: 5} },
+		"another issuer":        func(c *sessionhttp.Config) { c.Limit.Issuer = "https://other.example" },
+		"further fields":        func(c *sessionhttp.Config) { c.Limit.Required = []string{"code"} },
+	} {
+		config := w.bearer
+		change(&config)
+		if _, err := sessionhttp.New(config); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+	same := w.bearer
+	same.Limit.Issuer = origin
+	_, err = sessionhttp.New(same)
+	ok(t, err)
+}
+
+// U-40: a login that lacks something, or whose members are no texts, is 422 with its fields. It comes to no users table and is
+// no outage: over Redis an empty account was 503 and an event "outage" at d9addb9.
+func TestLogin_U_40_Fields(t *testing.T) {
+	both(t, func(t *testing.T, w *world, c *client) {
+		for _, test := range []struct{ body, fields string }{
+			{`{}`, `"fields":{"account":"required","password":"required"}`},
+			{`{"account":"","password":"x"}`, `"fields":{"account":"required"}`},
+			{`{"account":null,"password":"x"}`, `"fields":{"account":"required"}`},
+			{`{"account":"acme/ann"}`, `"fields":{"password":"required"}`},
+			{`{"account":"acme/ann","password":""}`, `"fields":{"password":"required"}`},
+			{`{"account":7,"password":"x"}`, `"fields":{"account":"wrong type"}`},
+			{`{"account":"acme/ann","password":7}`, `"fields":{"password":"wrong type"}`},
+			{`{"account":[],"password":{}}`, `"fields":{"account":"wrong type","password":"wrong type"}`},
+		} {
+			want(t, c.do("POST", "/login", test.body), 422, test.fields)
+		}
+		if told := w.told(); w.users.reached() > 0 || len(told) > 0 {
+			t.Errorf("%d came to the users table, told %v", w.users.reached(), told)
+		}
+	})
+}
+
+// A failed login's event says whose it was, by a keyed hash, or as it was typed where the application says so.
+func TestLogin_EventNamesTypedAccount(t *testing.T) {
+	for _, typed := range []bool{false, true} {
+		w := setup(t, func(c *sessionhttp.Config) { c.Limit.AllowTypedAccounts = typed })
+		accounts := func(account string) (said string) {
+			w.program().do("POST", "/login", `{"account":"`+account+`","password":"wrong"}`)
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			e := w.events[len(w.events)-1]
+			if e.Name != "login" || e.Outcome != string(auth.LoginFailed) {
+				t.Fatalf("got %+v", e)
+			}
+			return e.Account
+		}
+		ann, same, bob := accounts("acme/ann"), accounts("Acme/ANN"), accounts("acme/bob\\u001b[31m")
+		if typed && (ann != "acme/ann" || same != "Acme/ANN" || bob != `acme/bob\x1b[31m`) {
+			t.Errorf("typed: got %q, %q, %q", ann, same, bob)
+		}
+		if !typed && (len(ann) != 23 || same != ann || bob == ann) {
+			t.Errorf("hashed: got %q, %q, %q", ann, same, bob)
+		}
+	}
+}
