@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"time"
 
 	"github.com/doorward/doorward/auth"
@@ -19,6 +20,7 @@ type handler struct {
 	Config
 	access               auth.Authenticator
 	bySession, byNetwork middleware.Middleware // limits of refreshes
+	byLogins             middleware.Middleware // of what leaves an entry on the list
 }
 
 func (h *handler) login(w http.ResponseWriter, r *http.Request) error {
@@ -46,22 +48,48 @@ func (h *handler) login(w http.ResponseWriter, r *http.Request) error {
 		if err := h.SecondFactor(ctx, p, in.Code); in.Code == "" && auth.CodeOf(err) == auth.SecondFactorRequired {
 			// Told by name: at his own login it is the user, else somebody who has his password (ASVS 5.0 V6.3.5).
 			h.Observe(ctx, auth.Event{
-				Name: "login", Outcome: string(auth.SecondFactorRequired), Time: time.Now(), Owner: p.Owner(), Client: auth.ClientOf(r),
+				Name: "login", Outcome: string(auth.SecondFactorRequired), Time: time.Now(), Client: auth.ClientOf(r),
+				Owner: auth.Owner{Issuer: h.Sessions.Issuer(), Subject: p.Subject},
 			})
 			return err
 		} else if err != nil {
 			return h.refused(r, "SecondFactor", in.Account, err)
 		}
 	}
-	pair, err := h.Sessions.Start(ctx, session.Login{Principal: p, Client: auth.ClientOf(r), Remember: in.Remember})
+	if p == nil {
+		return errors.New("sessionhttp: Login returned neither an error nor a principal")
+	}
+	return h.limited(w, r, p.Subject, func(w http.ResponseWriter, r *http.Request) error {
+		return h.begin(w, r, session.Login{Principal: p, Client: auth.ClientOf(r), Remember: in.Remember})
+	})
+}
+
+// limited lets what leaves an entry of the subject's on the revocation list happen so often.
+func (h *handler) limited(w http.ResponseWriter, r *http.Request, subject string, do endpoint) error {
+	h.byLogins(do).ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), loginOf{}, subject)))
+	return nil
+}
+
+type loginOf struct{}
+
+// subjectKey is the budget of the subject whose logins are counted.
+func (h *handler) subjectKey(r *http.Request) string {
+	subject, _ := r.Context().Value(loginOf{}).(string)
+	issuer := h.Sessions.Issuer()
+	return "logins:" + strconv.Itoa(len(issuer)) + ":" + issuer + subject
+}
+
+// begin starts the session of a login that is complete.
+func (h *handler) begin(w http.ResponseWriter, r *http.Request, l session.Login) error {
+	pair, err := h.Sessions.Start(r.Context(), l)
 	if pair == nil {
 		return err
 	}
 	// With a pair the login is complete. That the end of another session is not confirmed yet is told by Sessions.
-	h.leave(r, p)
+	h.leave(r, l.Principal)
 	if err := h.give(w, r, pair); err != nil {
 		// Nobody has its tokens, so it must not stand in the list for a month.
-		return errors.Join(err, h.Sessions.Logout(ctx, pair.Refresh))
+		return errors.Join(err, h.Sessions.Logout(r.Context(), pair.Refresh))
 	}
 	return nil
 }
@@ -301,16 +329,20 @@ func (h *handler) endAll(w http.ResponseWriter, r *http.Request) error {
 	}
 	switch r.URL.RawQuery {
 	case "except=current":
-		if err := h.Sessions.EndOthers(r.Context(), p.Subject, p.Session); err != nil {
-			return err
-		}
-		w.WriteHeader(http.StatusNoContent)
-		return nil
+		return h.limited(w, r, p.Subject, func(w http.ResponseWriter, r *http.Request) error {
+			if err := h.Sessions.EndOthers(r.Context(), p.Subject, p.Session); err != nil {
+				return err
+			}
+			w.WriteHeader(http.StatusNoContent)
+			return nil
+		})
 	case "":
-		if err := h.Sessions.EndAll(r.Context(), p.Subject); err != nil {
-			return err
-		}
-		return h.gone(w, r)
+		return h.limited(w, r, p.Subject, func(w http.ResponseWriter, r *http.Request) error {
+			if err := h.Sessions.EndAll(r.Context(), p.Subject); err != nil {
+				return err
+			}
+			return h.gone(w, r)
+		})
 	}
 	return fmt.Errorf("%w: the query of DELETE sessions: got %q, expected none or except=current", auth.RequestMalformed, auth.Printable(r.URL.RawQuery, 64))
 }

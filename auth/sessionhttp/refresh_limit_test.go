@@ -93,7 +93,7 @@ func TestRefresh_F_71_OneSession(t *testing.T) {
 		if told := w.told(); len(told) > 0 || len(rec.Header()["Set-Cookie"]) > 0 {
 			t.Errorf("told %v, set %v", told, rec.Header())
 		}
-		want(t, c.do("GET", "/session", ""), 200, "acme")
+		want(t, c.do("GET", "/session", ""), 200, `"subject":"ann"`)
 		other := w.browser()
 		other.login("acme/bob")
 		want(t, other.byRefresh("/refresh"), 200, "expires_in")

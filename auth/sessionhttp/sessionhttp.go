@@ -28,6 +28,8 @@ const maxBody = 16 << 10
 var (
 	refreshPerSession = ratelimit.Rate{N: 300, Per: 5 * time.Minute}
 	refreshPerNetwork = ratelimit.Rate{N: 60, Per: 15 * time.Minute}
+	loginsPerSubject  = ratelimit.Rate{N: 60, Per: time.Hour}
+	loginsPerNetwork  = ratelimit.Rate{N: 3000, Per: time.Hour}
 )
 
 // Config is what [New] takes. Sessions, Access, Login and Limit.Limiter are demanded, and CSRF unless Bearer is set.
@@ -61,6 +63,12 @@ type Config struct {
 	// times that of a /48. Zero means these. What is above is 429, which ends nothing and expires no cookie. An
 	// office is never limited together by tokens that are ours. They use Limit.Limiter.
 	RefreshPerSession, RefreshPerNetwork ratelimit.Rate
+
+	// LoginsPerSubject and LoginsPerNetwork bound the logins that succeed, and the calls that end all or all other sessions of a
+	// subject: 60 an hour, and 3,000 an hour of an IPv4 address or an IPv6 /64. Each leaves an entry on the revocation list
+	// sooner or later, which is kept for an hour, past every limit of memory; docs/revocation.md has what that costs.
+	// Zero means these. What is above is 429. A logout is never limited: its login has paid for it.
+	LoginsPerSubject, LoginsPerNetwork ratelimit.Rate
 
 	// Bearer is for programs: tokens come and go in bodies, the access token is shown in Authorization, and no
 	// cookie is ever read or set. Without it the tokens are in the cookies of Jar, which no script can read, and
@@ -122,12 +130,16 @@ func New(c Config) (http.Handler, error) {
 	for _, rate := range []struct {
 		of      *ratelimit.Rate
 		usually ratelimit.Rate
-	}{{&c.RefreshPerSession, refreshPerSession}, {&c.RefreshPerNetwork, refreshPerNetwork}} {
+		name    string
+	}{
+		{&c.RefreshPerSession, refreshPerSession, "RefreshPerSession"}, {&c.RefreshPerNetwork, refreshPerNetwork, "RefreshPerNetwork"},
+		{&c.LoginsPerSubject, loginsPerSubject, "LoginsPerSubject"}, {&c.LoginsPerNetwork, loginsPerNetwork, "LoginsPerNetwork"},
+	} {
 		if *rate.of == (ratelimit.Rate{}) {
 			*rate.of = rate.usually
 		}
-		if err := ratelimit.Validate([]ratelimit.Cost{{Key: "refresh", Rate: *rate.of}}); err != nil {
-			return nil, fmt.Errorf("sessionhttp: Config.RefreshPerSession or RefreshPerNetwork: %w", err)
+		if err := ratelimit.Validate([]ratelimit.Cost{{Key: "any", Rate: *rate.of}}); err != nil {
+			return nil, fmt.Errorf("sessionhttp: Config.%s: %w", rate.name, err)
 		}
 	}
 	if c.Observe == nil {
@@ -140,6 +152,7 @@ func New(c Config) (http.Handler, error) {
 	h := &handler{Config: c}
 	h.bySession = middleware.RateLimit(c.Limit.Limiter, c.RefreshPerSession, refreshKey)
 	h.byNetwork = middleware.RateLimit(c.Limit.Limiter, c.RefreshPerNetwork, nil)
+	h.byLogins = middleware.Chain(middleware.RateLimit(c.Limit.Limiter, c.LoginsPerSubject, h.subjectKey), middleware.RateLimit(c.Limit.Limiter, c.LoginsPerNetwork, nil))
 	asJSON := middleware.RequireJSON(maxBody)
 	// Who has sent a login, and in what form, is looked at before the limit: foreign pages use up nobody's tries.
 	limit := middleware.RateLimitLogin(c.Limit)

@@ -78,3 +78,27 @@ func TestLogin_Remember(t *testing.T) {
 		t.Errorf("got %+v, %v", rows, err)
 	}
 }
+
+// ATK-D05: each login leaves an entry on the revocation list sooner or later, and so does each call that ends all sessions. So
+// a subject has so many an hour. A logout is not among them, nor is anything of another subject's.
+func TestLogins_ATK_D05_PerSubject(t *testing.T) {
+	both(t, func(t *testing.T, w *world, c *client) {
+		for range 59 {
+			c.login("acme/ann")
+		}
+		want(t, c.do("DELETE", "/sessions?except=current", ""), 204, "")
+		want(t, c.do("POST", "/login", annLogin), 429, "rate_limited")
+		want(t, c.do("GET", "/sessions", ""), 401, "token_expired")
+		want(t, c.byRefresh("/refresh"), 200, "expires_in")
+		for _, path := range []string{"/sessions", "/sessions?except=current"} {
+			rec := c.do("DELETE", path, "")
+			want(t, rec, 429, "rate_limited")
+			if rec.Header().Get("Retry-After") == "" {
+				t.Errorf("%s: no Retry-After", path)
+			}
+		}
+		other := c.copied()
+		other.login("acme/bob")
+		want(t, c.byRefresh("/logout"), 204, "")
+	})
+}

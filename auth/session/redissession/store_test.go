@@ -2,6 +2,7 @@ package redissession_test
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -236,5 +237,37 @@ func TestEndBelow_LoginsInBetween(t *testing.T) {
 	most = 0
 	if rows, err := s.List(t.Context(), ann); err != nil || len(rows) != 20 {
 		t.Errorf("got %d rows, %v, expected the 20 that the limit leaves", len(rows), err)
+	}
+}
+
+// ATK-D05: a dead refresh token that is shown to logout 3,000 times, and ids that never were, leave one entry and no more. An
+// entry is written past maxmemory and kept by every node for an hour.
+func TestEndings_ATK_D05_DeadAndInvented(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	k, err := newKit(server.Client(), 0, users{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := k.sessions.Start(t.Context(), session.Login{Principal: &auth.Principal{Subject: "ann", Version: 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3000 {
+		if err := k.sessions.Logout(t.Context(), pair.Refresh); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 3000 {
+		id := rand.Text()[:22] + pair.Session[22:]
+		if err := k.sessions.End(t.Context(), "ann", id); auth.CodeOf(err) != auth.NotFound {
+			t.Fatalf("%s: got %v", id, err)
+		}
+	}
+	if n := server.Do("XLEN", "{dw}:log"); n != int64(1) {
+		t.Errorf("the log has %v entries, expected 1", n)
+	}
+	if keys := server.Do("KEYS", "{dw}:s:*").([]any); len(keys) != 1 {
+		t.Errorf("got the marks %v, expected 1", keys)
 	}
 }
