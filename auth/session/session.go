@@ -113,7 +113,7 @@ type Subjects interface {
 // A Subject is what holds for a subject now; its access tokens say it.
 type Subject struct {
 	// Tenant is where Roles and Competencies hold: what Load was asked for. A Load that knows of no organisations leaves it
-	// "", and no login of its subjects can be limited to one: Sessions refuses grants of another tenant.
+	// "", and no login of its subjects can be limited to one: auth.TenantForbidden.
 	Tenant              string
 	Roles, Competencies []string
 	Claims              any // the application's own, a T of tokens.CustomClaims by value

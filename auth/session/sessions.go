@@ -210,8 +210,9 @@ func (s *Sessions) load(ctx context.Context, o auth.Owner, t Terms) (sub Subject
 		return sub, subjectError(err)
 	}
 	if sub, err = s.c.Subjects.Load(ctx, o.Subject, t.Tenant); err == nil && sub.Tenant != t.Tenant {
-		// Grants of another organisation, or global ones, would widen the login.
-		return Subject{}, fmt.Errorf("session: Subjects.Load returned grants of tenant %.80q, expected those of %.80q, which it was asked for", sub.Tenant, t.Tenant)
+		// Grants of another organisation, or global ones, would widen the login. A table that knows no organisations has
+		// no members in any.
+		return Subject{}, fmt.Errorf("%w: session: Subjects.Load returned grants of tenant %.80q, expected those of %.80q, which it was asked for", auth.TenantForbidden, sub.Tenant, t.Tenant)
 	}
 	return sub, subjectError(err)
 }

@@ -203,11 +203,11 @@ func TestLoad_U_24_GrantsOfAnotherOrganisation(t *testing.T) {
 	})
 	p := ann(0)
 	p.Tenant = "acme"
-	if pair, err := w.Start(ctx, session.Login{Principal: p}); pair != nil || auth.CodeOf(err) != auth.Internal {
+	if pair, err := w.Start(ctx, session.Login{Principal: p}); pair != nil || auth.CodeOf(err) != auth.TenantForbidden {
 		t.Errorf("global roles in a login limited to acme: got %v", err)
 	}
 	pair := w.login(ann(0))
-	if narrow, err := w.Narrow(ctx, pair.Refresh, "acme", phone); narrow != nil || auth.CodeOf(err) != auth.Internal {
+	if narrow, err := w.Narrow(ctx, pair.Refresh, "acme", phone); narrow != nil || auth.CodeOf(err) != auth.TenantForbidden {
 		t.Errorf("global roles in a narrowed token: got %v", err)
 	}
 	w.accepted(w.refresh(pair.Refresh))
