@@ -120,7 +120,7 @@ func (t *teller) tell(r *http.Request, err error) {
 	switch {
 	case t.Debug:
 		e.Time, e.Err = t.Now(), fmt.Errorf("%w; %s", err, came(r))
-	case err == error(auth.CredentialsMissing):
+	case err.Error() == string(auth.CredentialsMissing):
 		return
 	default:
 		if e.Time, e.Missed, due = t.due(refusalKey{code, r.Pattern}); !due {

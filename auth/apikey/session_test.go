@@ -36,7 +36,7 @@ func TestATK_J28_NeverASession(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	begun, err := sessions.Start(ctx, session.Login{Principal: &auth.Principal{Tenant: "acme", Subject: "ann"}})
+	begun, err := sessions.Start(ctx, session.Login{Principal: &auth.Principal{Subject: "ann"}})
 	if err != nil {
 		t.Fatal(err)
 	}
