@@ -214,9 +214,14 @@ func TestNodes_ManyDead(t *testing.T) {
 	s := redistest.Start(t)
 	l := settled(t, s.Client())
 	register(t, s, l, "dead", 11_000)
-	listtest.Revoke(t, l, auth.Revocation{Owner: auth.Owner{Issuer: "i", Subject: "u"}, Session: "first"})
+	for i := range 3 { // on a busy machine a batch may be seen too late for the first one
+		listtest.Revoke(t, l, auth.Revocation{Owner: auth.Owner{Issuer: "i", Subject: "u"}, Session: fmt.Sprint("first", i)})
+		if s.Do("HLEN", "{dw}:nodes") == int64(0) {
+			break
+		}
+	}
 	if n := s.Do("HLEN", "{dw}:nodes"); n != int64(0) {
-		t.Fatalf("%v dead nodes are registered after an ending", n)
+		t.Fatalf("%v dead nodes are registered after three endings", n)
 	}
 	begun := time.Now()
 	listtest.Revoke(t, l, auth.Revocation{Owner: auth.Owner{Issuer: "i", Subject: "u"}, Session: "second"})
