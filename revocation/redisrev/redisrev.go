@@ -11,7 +11,7 @@
 // same, so that a master that was cut off refuses; without it, what was revoked during a failover is lost until the
 // new epoch is seen. The smallest ACL for the default prefix, under nodes with a replica too:
 //
-//	~{dw}:* -@all +eval +evalsha +info|server +time +get +set +pttl +hget +hmget +hset +hgetall +hscan +hdel +hlen +xadd +xread +xrange +xrevrange
+//	~{dw}:* -@all +eval +evalsha +info|server +time +get +set +pexpiretime +hget +hmget +hset +hgetall +hscan +hdel +hlen +xadd +xread +xrange +xrevrange
 //
 // (With Ready +info; with Replicas +wait.) Persistence is not needed: a Redis that has lost its memory has
 // another epoch, and every access token of the old one is refreshed.

@@ -50,7 +50,7 @@ func settled(t testing.TB, client redis.UniversalClient, edit ...func(*redisrev.
 }
 
 // smallestACL is what the package comment says is enough.
-const smallestACL = "~{dw}:* -@all +eval +evalsha +info|server +time +get +set +pttl +hget +hmget +hset +hgetall +hscan +hdel +hlen +xadd +xread +xrange +xrevrange"
+const smallestACL = "~{dw}:* -@all +eval +evalsha +info|server +time +get +set +pexpiretime +hget +hmget +hset +hgetall +hscan +hdel +hlen +xadd +xread +xrange +xrevrange"
 
 func TestList(t *testing.T) {
 	for _, test := range []struct {

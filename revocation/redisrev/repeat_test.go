@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -90,6 +91,7 @@ func TestRevoke_StrongerIsWritten(t *testing.T) {
 // for Keep. It is not written anew before that.
 func TestRevoke_LivesKeepFromTheLastCall(t *testing.T) {
 	t.Parallel()
+	const life = revocation.Keep * 9 / 8
 	s := redistest.Start(t)
 	l := settled(t, s.Client())
 	p := listtest.Principal(t, l, "x")
@@ -107,7 +109,15 @@ func TestRevoke_LivesKeepFromTheLastCall(t *testing.T) {
 			{50 * time.Millisecond, 1}, // it may end before, in, or after the call
 			{revocation.Keep + 10*time.Second, 0},
 		} {
-			s.Do("PEXPIRE", key, test.left.Milliseconds())
+			// As if it had been written that long ago.
+			end := time.Now().Add(test.left).UnixMilli()
+			s.Do("DEL", "{dw}:log")
+			entry := []any{"XADD", "{dw}:log", fmt.Sprintf("%d-0", end-life.Milliseconds()), "k", strings.TrimPrefix(key, "{dw}:")}
+			if kind == "v" {
+				entry = append(entry, "m", "7")
+			}
+			s.Do(entry...)
+			s.Do("PEXPIREAT", key, end)
 			before := lines()
 			listtest.Revoke(t, l, r)
 			if n := lines() - before; n != test.written {
@@ -130,6 +140,23 @@ func TestRevoke_LogIsGone(t *testing.T) {
 	s.Do("DEL", "{dw}:log")
 	listtest.Revoke(t, l, r)
 	counted(t, s, 1)
+}
+
+// Somebody has cut the log, and something else ended since: a node that reads the log from its start does not know the
+// older entry, so that a repeated ending has to write it anew.
+func TestRevoke_LogWasCut(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t)
+	l := settled(t, s.Client())
+	owner := auth.Owner{Issuer: "i", Subject: "u"}
+	p := listtest.Principal(t, l, "dead")
+	listtest.Revoke(t, l, listtest.Session(p), listtest.TokenID(p), listtest.Below(p, 7))
+	s.Do("DEL", "{dw}:log")
+	listtest.Revoke(t, l, auth.Revocation{Owner: owner, Session: "other"})
+	for range 3 {
+		listtest.Revoke(t, l, listtest.Session(p), listtest.TokenID(p), listtest.Below(p, 7))
+		counted(t, s, 4)
+	}
 }
 
 // A repeated ending waits for the nodes that do not have the entry yet: the call that wrote it may have died before it

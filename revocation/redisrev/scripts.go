@@ -94,11 +94,27 @@ local function weigh(k, m)
 	end
 	least[k] = old and less(m, old) and old or m
 end
+-- listed says whether the log still has the entry that k was written with, for long enough: a node that reads the log from
+-- its start, after somebody has cut it, knows only what is there. The end of k tells the millisecond of its entry.
+local function listed(k, name)
+	local ends = redis.call('PEXPIRETIME', k)
+	if ends - now < keep then
+		return false
+	end
+	local at = string.format('%.0f', ends - life)
+	for _, entry in ipairs(redis.call('XRANGE', KEYS[2], at, at)) do
+		if entry[2][2] == name then
+			return true
+		end
+	end
+	return false
+end
 local function put(k, m)
 	local name, value = string.sub(k, #KEYS[1] - #'epoch' + 1), m or '1'
 	table.insert(told, name)
 	table.insert(told, value)
-	if redis.pcall('GET', k) == value and redis.call('PTTL', k) >= keep and top() then
+	if redis.pcall('GET', k) == value and listed(k, name) then
+		top()
 		return
 	end
 	local oldest = string.format('%.0f', now - life)
@@ -107,7 +123,7 @@ local function put(k, m)
 	else
 		last = redis.call('XADD', KEYS[2], 'MINID', '~', oldest, '*', 'k', name)
 	end
-	redis.call('SET', k, value, 'PX', life)
+	redis.call('SET', k, value, 'PXAT', string.format('%.0f', string.match(last, '^%d+') + life))
 end
 local function publish(k)
 	put(k, least[k])

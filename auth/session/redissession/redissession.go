@@ -8,7 +8,7 @@
 //
 // What redisrev needs, and these commands for the default prefix:
 //
-//	~{dw}:* -@all +eval +evalsha +info +time +get +set +pttl +del +hmget +hset +hget +hgetall +hdel +hlen +hincrby +zadd +zrem +zrange +pexpireat +xadd +xread +xrange +xrevrange
+//	~{dw}:* -@all +eval +evalsha +info +time +get +set +pexpiretime +del +hmget +hset +hget +hgetall +hdel +hlen +hincrby +zadd +zrem +zrange +pexpireat +xadd +xread +xrange +xrevrange
 //
 // A session takes about 1.8 KB of Redis; a third of it where hash-max-listpack-value is 512, since a browser's user
 // agent is longer than the default of 64.

@@ -39,7 +39,7 @@ func open(t testing.TB, client redis.UniversalClient, edit ...func(*redisrev.Con
 }
 
 // smallestACL is what the package comment says is enough, for prefixes that begin like the default one.
-const smallestACL = "~{dw* -@all +eval +evalsha +info +time +get +set +pttl +del +hmget +hset +hget +hgetall +hdel +hlen +hincrby +zadd +zrem +zrange +pexpireat +xadd +xread +xrange +xrevrange"
+const smallestACL = "~{dw* -@all +eval +evalsha +info +time +get +set +pexpiretime +del +hmget +hset +hget +hgetall +hdel +hlen +hincrby +zadd +zrem +zrange +pexpireat +xadd +xread +xrange +xrevrange"
 
 func TestSessions(t *testing.T) {
 	t.Parallel()
