@@ -81,15 +81,19 @@ func (s *Sessions) EndOthers(ctx context.Context, subject, id string) error {
 	if s.whose(o, id) == another {
 		return fmt.Errorf("%w: no session of the subject has such an id", auth.NotFound)
 	}
-	if there, err := s.lives(ctx, o, id); err != nil {
+	// By the numbers too: a session that an earlier EndAll has ended, and whose row it could not remove yet, must not be
+	// spared, or it would live again.
+	rows, err := s.List(ctx, subject)
+	if err != nil {
 		return err
-	} else if !there {
+	}
+	if !slices.ContainsFunc(rows, func(row Session) bool { return row.ID == id }) {
 		return fmt.Errorf("%w: the session that was to be spared is over, or was replaced", auth.TokenExpired)
 	}
 	return s.endAll(ctx, o, id)
 }
 
-// EndProvided ends the sessions that came from a session of an identity provider: those of p.Issuer with p.Session where that
+// EndProvided ends the sessions of this issuer that came from a session of an identity provider: those of p.Issuer with p.Session where that
 // is set, else all with p.Subject (OpenID Connect Back-Channel Logout section 2.6). The caller has verified who says so. It
 // returns how many it ended; none is no error.
 func (s *Sessions) EndProvided(ctx context.Context, p Provider) (int, error) {
@@ -102,6 +106,9 @@ func (s *Sessions) EndProvided(ctx context.Context, p Provider) (int, error) {
 	}
 	count, late := 0, error(nil)
 	for _, row := range rows {
+		if row.Issuer != s.issuer { // of another pool of users over the same store, with a logout of its own
+			continue
+		}
 		ended, err := s.c.Store.End(ctx, row.Owner, row.ID)
 		s.tell(ctx, "end", "provider", row.Owner, row.ID, auth.Client{}, err)
 		if err != nil && !errors.Is(err, revocation.ErrUnconfirmed) {

@@ -13,7 +13,6 @@ import (
 //
 //	the list's epoch is not r.Epoch                              OtherEpoch  -
 //	no row, or row.Owner is not r.Owner                          Gone        -
-//	row.Audience is not r.Audience                               Elsewhere   -
 //	row.IdleUntil or row.Until has come                          Gone        end
 //	row.Replaced                                                 Replaced    -
 //	begun below r.Numbers.EndedBelow, and not Except             Gone        end
@@ -30,10 +29,11 @@ import (
 //	p = c-1, r.Lenient, before LateUntil                         Late        -
 //	otherwise                                                    Reused      end
 //
-// A write is the returned row, where the row's Generation and LateUntil are still those that were judged (in SQL:
-// UPDATE ... WHERE generation = ? AND late_until = ?; no row changed: read and judge again). An end deletes the row, or leaves it over, and
+// A write is the returned row, where the row's Generation, LateUntil and Replaced are still those that were judged (in SQL:
+// UPDATE ... WHERE generation = ? AND late_until = ? AND NOT replaced; no row changed: read and judge again). An end deletes the row, or leaves it over, and
 // puts it on the list; without a row of the owner's, a zero one is returned and there is nothing to end.
-// With r.Lend nothing is written or ended; the lines with a child are Lent then, Reused and Moved are Late.
+// With r.Lend nothing is written or ended; the lines with a child are Lent then, Reused and Moved are Late. With r.Narrow
+// the lines with a child are Lent too, and nothing is written on them; all others do what they say.
 //
 // A swap is at row.Used. Two clients are alike if their user agents are equal and their addresses, where both are known, are of
 // one network (IPv4 /24, IPv6 /48).
@@ -43,11 +43,13 @@ import (
 // Lenient there is no such second one: within the grace time what was exchanged is p = From, and gets the child.
 func (r Rotation) Judge(row Session, epoch string, now time.Time) (Session, Outcome) {
 	row, outcome := r.judge(row, epoch, now)
-	if r.Lend {
-		switch outcome {
-		case Rotated, RolledBack, Replayed, Kept:
+	switch outcome {
+	case Rotated, RolledBack, Replayed, Kept:
+		if r.Lend || r.Narrow {
 			outcome = Lent
-		case Reused, Moved:
+		}
+	case Reused, Moved:
+		if r.Lend {
 			outcome = Late
 		}
 	}
@@ -70,8 +72,6 @@ func (r Rotation) judge(row Session, epoch string, now time.Time) (Session, Outc
 		return Session{}, OtherEpoch
 	case row.ID == "" || row.Owner != r.Owner:
 		return Session{}, Gone
-	case row.Audience != r.Audience:
-		return row, Elsewhere
 	case !now.Before(row.IdleUntil), !now.Before(row.Until):
 		return row, Gone
 	case row.Replaced:
@@ -111,7 +111,7 @@ func (r Rotation) judge(row Session, epoch string, now time.Time) (Session, Outc
 // swap makes the child of p. Replays are told from theft by From: whoever shows less than it shows a
 // grandparent.
 func (r Rotation) swap(row Session, p int64, epoch string, now time.Time) Session {
-	if r.Lend {
+	if r.Lend || r.Narrow {
 		return row
 	}
 	row.From, row.Generation = row.Generation, p+1

@@ -53,9 +53,10 @@ func (s *Sessions) Lend(ctx context.Context, refresh string, from auth.Client) (
 }
 
 // Narrow returns an access token of the session for one organisation, with the grants that hold there, and no refresh token:
-// for a program that acts in several, one token for each. The refresh token is not used up. A tenant that the subject is no
-// member of is auth.TenantForbidden, as is another one than the login is limited to. For other answers see
-// [Sessions.Lend]. What was narrowed has no way to something wider: it takes the refresh token.
+// for a program that acts in several, one token for each. The refresh token is not used up; an older one ends the session, as
+// at [Sessions.Refresh], where the other answers are. A tenant that the subject is no member of is auth.TenantForbidden, as
+// is another one than the login is limited to. What was narrowed has no way to something wider: it takes the refresh
+// token. Each is told as "narrow".
 func (s *Sessions) Narrow(ctx context.Context, refresh, tenant string, from auth.Client) (*auth.Pair, error) {
 	switch {
 	case tenant == "" || len(tenant) > maxTenant:
@@ -63,7 +64,7 @@ func (s *Sessions) Narrow(ctx context.Context, refresh, tenant string, from auth
 	case s.c.Subjects == nil:
 		return nil, fmt.Errorf("%w: session: Narrow: without Config.Subjects nobody can say what holds in a tenant", auth.TenantForbidden)
 	}
-	return s.exchange(ctx, refresh, from, tenant, Rotation{Lend: true})
+	return s.exchange(ctx, refresh, from, tenant, Rotation{Narrow: true})
 }
 
 // exchange asks for what r says, of the session whose refresh token was shown. With a tenant the access token is narrowed to it.
@@ -73,7 +74,7 @@ func (s *Sessions) exchange(ctx context.Context, refresh string, from auth.Clien
 		return nil, err
 	}
 	r.Owner, r.ID, r.Generation = shown.owner, shown.id, shown.generation
-	r.Audience, r.Grace, r.Binding = s.audience, s.c.Grace, auth.BindingOf(ctx)
+	r.Grace, r.Binding = s.c.Grace, auth.BindingOf(ctx)
 	r.EndOnOtherEpoch, r.EndOnOtherClient = s.c.EndOnOtherEpoch, s.c.EndOnOtherClient
 	r.Client, r.Device, r.Place = client(from), device(from.UserAgent), s.place(from.Addr)
 	pair, res, err := s.rotate(ctx, &r, tenant)
@@ -94,9 +95,15 @@ var errForgot = errors.New("session: the store had forgotten a refresh; what was
 
 func (s *Sessions) tellRefresh(ctx context.Context, r *Rotation, res Result, err error) {
 	name, told := "refresh", string(res.Outcome)
+	if r.Narrow {
+		name = "narrow"
+	}
 	switch res.Outcome {
 	case Lent:
-		return
+		if !r.Narrow {
+			return
+		}
+		told = ""
 	case Rotated:
 		told = ""
 	case Reused:
@@ -106,12 +113,11 @@ func (s *Sessions) tellRefresh(ctx context.Context, r *Rotation, res Result, err
 		err = cmp.Or(err, errForgot)
 	}
 	e := auth.Event{Name: name, Outcome: told, Owner: r.Owner, Session: r.ID, Client: r.Client, Err: err}
-	moved := !Alike(res.Former, r.Client)
 	switch res.Outcome {
 	case Moved:
 		e.Name, e.Outcome, e.Former = "moved", "", res.Former
-	case Rotated, RolledBack, Kept, Replayed:
-		if moved { // before the refresh itself, which is told as ever
+	case Rotated, RolledBack: // once a swap, which writes the present client down
+		if !Alike(res.Former, r.Client) { // before the refresh itself, which is told as ever
 			s.event(ctx, auth.Event{Name: "moved", Owner: r.Owner, Session: r.ID, Client: r.Client, Former: res.Former})
 		}
 	}
@@ -175,7 +181,7 @@ func (s *Sessions) rotate(ctx context.Context, r *Rotation, tenant string) (*aut
 // rehearse makes a token as large as any of the subject's before the swap: what cannot be minted (roles too
 // many for a token, claims of a wrong type) must not use the refresh token up.
 func (s *Sessions) rehearse(at time.Time, r *Rotation, sub Subject) error {
-	if r.Epoch == "" || r.Lend {
+	if r.Epoch == "" || r.Lend || r.Narrow {
 		return nil
 	}
 	p, err := s.principal(at, Session{
@@ -208,8 +214,6 @@ func refusal(o Outcome) error {
 		return fmt.Errorf("%w: the session was replaced by another", auth.TokenExpired)
 	case Moved:
 		return fmt.Errorf("%w: the refresh token was shown by another user agent or network; the session was ended", auth.TokenRevoked)
-	case Elsewhere:
-		return fmt.Errorf("%w: the session is of another audience", auth.TokenExpired) // it works there: see [Ended]
 	case Unbound:
 		return fmt.Errorf("%w: the session is bound to another device", auth.TokenExpired) // it works there: see [Ended]
 	}

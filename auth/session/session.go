@@ -31,7 +31,7 @@ type Session struct {
 	Version int64  // the subject's version when the session began; never raised afterwards
 
 	Terms             // what every refresh keeps of the login
-	Audience string   // of its access tokens; another Sessions over the same store refuses its refresh token
+	Audience string   // of its access tokens; its refresh token names it too, and works at no other
 	Provider Provider // the identity provider's session that it came from; zero for none
 	Remember bool     // it lives as Config.Remembered says
 
@@ -97,6 +97,8 @@ type Subjects interface {
 	// Load returns what holds for the subject today, in tenant where that is not "", else globally. Numbers and grants come
 	// from one statement, or the numbers are read first: a role that was taken away in between must not come back under
 	// the new version. It must read where the writes go: a replica that lags would bring back what was ended.
+	//
+	// With "" it answers for every subject, also for one whose logins are all limited: its numbers are asked for so.
 	//
 	// auth.LoginFailed says that the subject is gone or disabled, for good: the session ends. auth.TenantForbidden says that
 	// the subject is no member of tenant: the client gets no token, and nothing ends. Any other error is an outage:

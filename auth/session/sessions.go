@@ -232,8 +232,10 @@ func (s *Sessions) principal(at time.Time, row Session, sub Subject) (*auth.Prin
 		Roles: sub.Roles, Competencies: sub.Competencies, Claims: sub.Claims,
 		Methods: row.Methods, AuthTime: row.AuthTime, ClientID: row.ClientID, Binding: row.Binding, Expires: at.Add(s.lifetime),
 	}
-	if !row.Until.IsZero() && row.Until.Before(p.Expires) {
-		p.Expires = row.Until
+	for _, end := range []time.Time{row.IdleUntil, row.Until} {
+		if !end.IsZero() && end.Before(p.Expires) {
+			p.Expires = end
+		}
 	}
 	if row.Claims != "" {
 		var err error

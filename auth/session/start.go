@@ -115,8 +115,10 @@ func (s *Sessions) inherit(ctx context.Context, c *Creation) error {
 		return nil
 	}
 	old, row := rows[i], &c.Session
-	row.Claims = old.Claims
+	row.Claims, row.Binding = old.Claims, cmp.Or(row.Binding, old.Binding) // a step-up does not unbind
 	switch {
+	case old.Audience != s.audience:
+		return fmt.Errorf("session: Start: the session to be replaced is of audience %.80q, expected %q", old.Audience, s.audience)
 	case old.Tenant != "" && row.Tenant != "" && row.Tenant != old.Tenant:
 		return fmt.Errorf("%w: session: Start: the session to be replaced is limited to another tenant than %.80q", auth.TenantForbidden, row.Tenant)
 	case old.Tenant != "":
@@ -140,7 +142,7 @@ func (s *Sessions) creation(ctx context.Context, l Login) (*Creation, error) {
 	if p == nil || p.Subject == "" {
 		return nil, errors.New("session: Start: got no subject")
 	}
-	binding := cmp.Or(auth.BindingOf(ctx), p.Binding) // a step-up does not unbind
+	binding := cmp.Or(auth.BindingOf(ctx), p.Binding)
 	switch {
 	case p.Service, p.TokenID != "" && p.Session == "":
 		// An API key or a service token: it is no login, and a month of refreshing must not come of it (ATK-J28).

@@ -91,8 +91,7 @@ type Rotation struct {
 	Epoch   string  // the list's, as it was known before the subject was loaded; "" when it is not known yet
 	Numbers Numbers // the subject's; Version is not looked at
 
-	Audience string // of the access tokens that the caller makes
-	Terms    Terms  // those that the subject was loaded for; others of the row's are OtherTerms
+	Terms Terms // those that the subject was loaded for; others of the row's are OtherTerms
 
 	KeyID   string // of the key that a new child is made under
 	Grace   time.Duration
@@ -103,6 +102,7 @@ type Rotation struct {
 
 	Lenient          bool // a browser's cookie: keep a young child, forgive late showings of the parent
 	Lend             bool // judge and write nothing
+	Narrow           bool // a good token is not exchanged: it is Lent
 	EndOnOtherEpoch  bool // a row whose last swap was in another epoch is over
 	EndOnOtherClient bool // so is one that another user agent or network shows
 }
@@ -131,7 +131,6 @@ const (
 	Gone       Outcome = "gone"        // there is no such session, or it was over
 	Replaced   Outcome = "replaced"    // by a step-up, just now
 	Unbound    Outcome = "unbound"     // another device than the session's; nothing changed
-	Elsewhere  Outcome = "elsewhere"   // a session of another audience; nothing changed
 	Moved      Outcome = "moved"       // shown by another user agent or network: the session was ended
 	OtherTerms Outcome = "other terms" // than those that the subject was loaded for; nothing changed: load it for Session.Terms
 	OtherEpoch Outcome = "other epoch" // than the Epoch known; nothing changed: load the subject again

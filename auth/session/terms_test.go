@@ -119,8 +119,11 @@ func TestRefresh_F_32_AnotherAudience(t *testing.T) {
 	pair := w.login(ann(1))
 	tok, err := tokens.New(tokens.Config{Keys: w.keys, Issuer: issuer, Audience: "admin", List: w.store.Revocations()})
 	ok(t, err)
-	admin, err := session.New(session.Config{Store: w.store, Tokens: tok, Subjects: w.users})
+	// Its users are administrators alone: ann is nobody there, and that is no reason to end her session here.
+	staff := &users{rows: map[string]session.Subject{"root": {Numbers: session.Numbers{Version: 1}}}}
+	admin, err := session.New(session.Config{Store: w.store, Tokens: tok, Subjects: staff})
 	ok(t, err)
+	asked, loads := w.store.asked.Load(), staff.loads
 	for name, call := range map[string]func(context.Context, string, auth.Client) (*auth.Pair, error){
 		"Refresh": admin.Refresh, "RefreshCookie": admin.RefreshCookie, "Lend": admin.Lend,
 		"Narrow": func(ctx context.Context, refresh string, from auth.Client) (*auth.Pair, error) {
@@ -131,6 +134,18 @@ func TestRefresh_F_32_AnotherAudience(t *testing.T) {
 		if got != nil || auth.CodeOf(err) != auth.TokenExpired || session.Ended(err) {
 			t.Errorf("%s: got %v, expected a 401 that ends nothing", name, err)
 		}
+	}
+	if err := admin.Logout(ctx, pair.Refresh); auth.CodeOf(err) != auth.TokenExpired {
+		t.Errorf("Logout: got %v", err)
+	}
+	if n, l := w.store.asked.Load()-asked, staff.loads-loads; n > 0 || l > 0 {
+		t.Errorf("the store was asked %d times, the users %d times", n, l)
+	}
+	staff.rows["ann"] = session.Subject{Roles: []string{"admin"}, Numbers: session.Numbers{Version: 1}}
+	step := ann(1)
+	step.Session = pair.Session
+	if _, err := admin.Start(ctx, session.Login{Principal: step}); err == nil {
+		t.Error("a step-up has taken a session to another audience")
 	}
 	w.accepted(pair)
 	w.accepted(w.refresh(pair.Refresh))
@@ -244,6 +259,24 @@ func TestNarrow_U_25(t *testing.T) {
 		if rows, _ := w.List(ctx, "ann"); len(rows) != 1 || rows[0].Generation != 1 {
 			t.Errorf("narrowing has used the token up: %+v", rows)
 		}
+		// It is seen, and an old token is as at a refresh: who has copied one does not get a token a day from here unseen.
+		w.told()
+		if _, err := w.Narrow(ctx, pair.Refresh, "acme", auth.Client{UserAgent: "curl"}); err != nil {
+			t.Error(err)
+		}
+		w.wantTold("narrow ok")
+		stolen := w.login(ann(1))
+		owners := w.refresh(w.refresh(stolen.Refresh).Refresh)
+		if _, err := w.Narrow(ctx, stolen.Refresh, "acme", phone); auth.CodeOf(err) != auth.RefreshReused {
+			t.Errorf("an old token: got %v, expected refresh_reused", err)
+		}
+		w.wantDead(owners)
+		// It lives no longer than the session without a refresh.
+		time.Sleep(7*day - minute)
+		if late, err := w.Narrow(ctx, pair.Refresh, "acme", phone); err != nil || time.Until(late.AccessExpires) > minute {
+			t.Errorf("a minute before the session's idle end: %v, lives until %v", err, late)
+		}
+		pair = w.login(ann(1))
 		// A step-up from a narrowed token stays limited.
 		p := w.accepted(must(w.Narrow(ctx, pair.Refresh, "club", phone)))
 		p.Version, p.Methods = 1, []string{"pwd", "otp"}
@@ -391,6 +424,18 @@ func TestRefresh_F_45_AnotherClient(t *testing.T) {
 		t.Errorf("got the place %q", rows[0].Place)
 	}
 
+	// Within the grace time of a swap the row has the former client still: that is told with the next swap, once.
+	for range 10 {
+		if _, err := w.RefreshCookie(ctx, pair.Refresh, phone); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, told := range w.told() {
+		if told != "refresh kept" && told != "refresh replayed" {
+			t.Errorf("got %q", told)
+		}
+	}
+
 	w.node(t, w.keys, func(c *session.Config) { c.EndOnOtherClient = true })
 	pair = w.login(ann(1))
 	w.told()
@@ -439,6 +484,20 @@ func TestEndProvided(t *testing.T) {
 		t.Errorf("a session that was stepped up: got %d, %v", n, err)
 	}
 	w.wantDead(heir)
+	elsewhere, err := tokens.New(tokens.Config{Keys: w.keys, Issuer: "https://other.example.com", Audience: "api", List: w.store.Revocations()})
+	ok(t, err)
+	others, err := session.New(session.Config{Store: w.store, Tokens: elsewhere, Subjects: w.users})
+	ok(t, err)
+	theirs, err := others.Start(ctx, session.Login{Principal: ann(1), Provider: session.Provider{Issuer: "https://idp.example", Session: "s9"}})
+	ok(t, err)
+	mine := from(ann(1), "s9")
+	if n, err := w.EndProvided(ctx, session.Provider{Issuer: "https://idp.example", Session: "s9"}); err != nil || n != 1 {
+		t.Errorf("over a store that two issuers share: got %d, %v, expected the own session", n, err)
+	}
+	w.wantDead(mine)
+	if _, err := others.Refresh(ctx, theirs.Refresh, phone); err != nil {
+		t.Errorf("the session of another issuer: %v", err)
+	}
 	for _, p := range []session.Provider{{}, {Issuer: "https://idp.example"}, {Session: "s1"}, {Issuer: strings.Repeat("x", 256), Session: "s1"}} {
 		if _, err := w.EndProvided(ctx, p); auth.CodeOf(err) != auth.ValidationFailed {
 			t.Errorf("%+v: got %v", p, err)
@@ -481,6 +540,40 @@ func TestEndOthers_ATK_S16_OfAReplacedSession(t *testing.T) {
 	w.wantDead(other)
 	if err := w.EndOthers(ctx, "bob", heir.Session); auth.CodeOf(err) != auth.NotFound {
 		t.Errorf("another's: got %v", err)
+	}
+}
+
+// [EndAll raises the numbers, and the store fails: the row stands, and its owner calls EndOthers with it]
+func TestEndOthers_ATK_S08_RevivesNothing(t *testing.T) {
+	w := setup(t)
+	thief := w.login(ann(1))
+	w.store.err = unavailable()
+	if err := w.EndAll(ctx, "ann"); auth.CodeOf(err) != auth.StoreUnavailable {
+		t.Fatalf("got %v", err)
+	}
+	w.store.err = nil
+	if _, err := w.Lend(ctx, thief.Refresh, phone); auth.CodeOf(err) != auth.TokenRevoked {
+		t.Errorf("Lend: got %v", err)
+	}
+	if err := w.EndOthers(ctx, "ann", thief.Session); auth.CodeOf(err) != auth.TokenExpired {
+		t.Errorf("EndOthers of an ended session: got %v", err)
+	}
+	w.refused(thief.Refresh, auth.TokenRevoked)
+}
+
+// A step-up keeps what the session is bound to, also where its principal is made anew.
+func TestStart_ATK_S16_StepUpKeepsTheBinding(t *testing.T) {
+	w := setup(t)
+	device := auth.Bind(ctx, "device:d1")
+	old, err := w.Start(device, session.Login{Principal: ann(1), Client: phone})
+	ok(t, err)
+	step := ann(1)
+	step.Session = old.Session
+	pair, err := w.Start(ctx, session.Login{Principal: step, Client: phone})
+	ok(t, err)
+	w.refused(pair.Refresh, auth.TokenExpired)
+	if _, err := w.Refresh(device, pair.Refresh, phone); err != nil {
+		t.Error(err)
 	}
 }
 

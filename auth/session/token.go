@@ -13,8 +13,8 @@ import (
 	"github.com/doorward/doorward/internal/derive"
 )
 
-// A refresh token is dwr1.<key id>.<body>.<mac>: the body names the owner, the session and the generation, each
-// text behind its length; the MAC is HMAC-SHA-256 over everything before it. Nothing in it is random, so that
+// A refresh token is dwr1.<key id>.<body>.<mac>: the body names the subject, the session, the audience of its access tokens
+// and the generation, each text behind its length; the MAC is HMAC-SHA-256 over everything before it. Nothing in it is random, so that
 // every node makes the same text for the same child, and no store has to keep one.
 const (
 	prefix   = "dwr1." // fixed, so that secret scanners know it
@@ -41,7 +41,7 @@ type presented struct {
 // seal makes the refresh token. It is the same on every node that holds the key.
 func (s *Sessions) seal(p presented, keyID string, key []byte) (string, error) {
 	body := make([]byte, 0, 128)
-	for _, text := range []string{p.owner.Subject, p.id} {
+	for _, text := range []string{p.owner.Subject, p.id, s.audience} {
 		body = append(binary.AppendUvarint(body, uint64(len(text))), text...)
 	}
 	body = binary.AppendUvarint(body, uint64(p.generation))
@@ -78,25 +78,30 @@ func (s *Sessions) open(raw string) (presented, error) {
 	if err != nil {
 		return presented{}, errForm
 	}
-	return parse(s.issuer, body)
+	p, audience, err := parse(s.issuer, body)
+	if err == nil && audience != s.audience {
+		// Over one store there may be Sessions of several audiences, each with subjects of its own: nothing is asked.
+		return presented{}, fmt.Errorf("%w: the refresh token is of a session of another audience", auth.TokenExpired)
+	}
+	return p, err
 }
 
 // parse reads an authentic body. It still believes nothing: a key may serve a later format one day.
-func parse(issuer string, body []byte) (presented, error) {
-	p := presented{owner: auth.Owner{Issuer: issuer}}
-	for _, field := range []*string{&p.owner.Subject, &p.id} {
+func parse(issuer string, body []byte) (p presented, audience string, err error) {
+	p = presented{owner: auth.Owner{Issuer: issuer}}
+	for _, field := range []*string{&p.owner.Subject, &p.id, &audience} {
 		n, size := binary.Uvarint(body)
 		if size <= 0 || n > uint64(len(body)-size) {
-			return presented{}, errForm
+			return presented{}, "", errForm
 		}
 		*field, body = string(body[size:size+int(n)]), body[size+int(n):]
 	}
 	g, size := binary.Uvarint(body)
 	if size <= 0 || size != len(body) || g < 1 || g >= maxGeneration || p.owner.Subject == "" || !isID(p.id) {
-		return presented{}, errForm
+		return presented{}, "", errForm
 	}
 	p.generation = int64(g)
-	return p, nil
+	return p, audience, nil
 }
 
 func mac(key []byte, text string) string {

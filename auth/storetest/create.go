@@ -187,7 +187,7 @@ func keeps(k *kit) {
 	same(rows[1], plain)
 	rows[0].Methods[0] = "changed" // the caller's copy
 	r := k.showing(c.Session, 1)
-	r.Binding, r.Audience, r.Terms, r.Place = "thumb=print", c.Session.Audience, c.Session.Terms, "Basel"
+	r.Binding, r.Terms, r.Place = "thumb=print", c.Session.Terms, "Basel"
 	got := k.rotate(session.Rotated, r)
 	want := c.Session
 	want.Client, want.Device, want.KeyID, want.Place = r.Client, r.Device, r.KeyID, r.Place

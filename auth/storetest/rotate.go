@@ -84,7 +84,7 @@ func rotationTable(k *kit) {
 	afterRollback(k)
 	parentAfterChild(k)
 	unbound(k)
-	elsewhere(k)
+	narrow(k)
 	terms(k)
 	moved(k)
 	notThere(k)
@@ -186,22 +186,30 @@ func parentAfterChild(k *kit) {
 	k.wantEnded(row)
 }
 
-// elsewhere is F-32: a session of one audience mints nothing for another, and what tries it ends nothing.
-func elsewhere(k *kit) {
-	row := k.create(func(c *session.Creation) { c.Session.Audience = "api" })
-	for _, audience := range []string{"", "app", "API"} {
-		for p := int64(1); p < 3; p++ {
-			for _, lend := range []bool{false, true} {
-				r := k.showing(row, p)
-				r.Audience, r.Lend = audience, lend
-				k.rotate(session.Elsewhere, r)
-			}
+// narrow: a good token makes an access token and is not exchanged; what ends a session elsewhere ends it here.
+func narrow(k *kit) {
+	shown := func(row session.Session, p int64) session.Rotation {
+		r := k.showing(row, p)
+		r.Narrow = true
+		return r
+	}
+	row := k.at5()
+	before := k.rows(row.Owner)
+	for _, p := range []int64{5, 4, 9} { // the present one, its parent within the grace time, one that the store forgot
+		if got := k.rotate(session.Lent, shown(row, p)); got.Generation != 5 {
+			k.Errorf("generation %d: got %+v", p, got)
 		}
 	}
-	k.wantAlive(row)
-	r := k.showing(row, 1)
-	r.Audience = "api"
-	k.rotate(session.Rotated, r)
+	if after := k.rows(row.Owner); !reflect.DeepEqual(before, after) {
+		k.Errorf("it has changed %+v to %+v", before, after)
+	}
+	k.rotate(session.Reused, shown(row, 3))
+	k.wantEnded(row)
+	gone := k.create()
+	r := shown(gone, 1)
+	r.Numbers.EndedBelow = 2
+	k.rotate(session.Gone, r)
+	k.wantEnded(gone)
 }
 
 // terms are what the login fixed: a subject that was loaded for others is not believed, and nothing widens them.
@@ -289,6 +297,12 @@ func unbound(k *kit) {
 	k.rotate(session.Unbound, bound(1, "device-2"))
 	k.wantAlive(row)
 	k.rotate(session.Reused, bound(1, "device-1"))
+
+	other := k.create(func(c *session.Creation) { c.Session.Binding = "device-1" })
+	thief := bound(1, "")
+	thief.ID, thief.EndOnOtherClient = other.ID, true // who has not the device ends nothing, from wherever he comes
+	k.rotate(session.Unbound, thief)
+	k.wantAlive(other)
 
 	free := k.create()
 	r := k.showing(free, 1)

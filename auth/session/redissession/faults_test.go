@@ -157,8 +157,9 @@ func TestLostAnswers(t *testing.T) {
 	}
 	r := showing(row.Session, 1, ep)
 	r.Grace = 0 // nothing else forgives
-	if res := lost("Rotate", field("generation", "2"), func() (session.Result, error) { return s.Rotate(t.Context(), r) }); res.Outcome != session.Rotated || res.Session.Generation != 2 {
-		t.Errorf("Rotate: got %q and generation %d, expected the child 2", res.Outcome, res.Session.Generation)
+	r.Client.UserAgent = "another agent"
+	if res := lost("Rotate", field("generation", "2"), func() (session.Result, error) { return s.Rotate(t.Context(), r) }); res.Outcome != session.Rotated || res.Session.Generation != 2 || res.Former != c.Session.Client {
+		t.Errorf("Rotate: got %q, generation %d and the former client %+v, expected the child 2 and %+v", res.Outcome, res.Session.Generation, res.Former, c.Session.Client)
 	}
 	r.Lenient = true
 	if res := lost("Rotate, late", func() bool { return server.Do("HGET", key, "late") != "" }, func() (session.Result, error) { return s.Rotate(t.Context(), r) }); res.Outcome != session.Late {

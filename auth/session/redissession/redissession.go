@@ -22,6 +22,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -85,16 +86,35 @@ func (s *Store) Create(ctx context.Context, c session.Creation) (session.Result,
 	switch {
 	case a.outcome == "taken":
 		return session.Result{}, fmt.Errorf("redissession: the id %.80q is there already", row.ID)
-	case res.Outcome == session.Created && len(a.found) == 2:
+	case res.Outcome == session.Created && len(a.found) == 3:
 		if res.Session, err = decode(row.Owner, row.ID, a.found[0]); err != nil {
 			return session.Result{}, err
 		}
 		res.Ended, err = texts(a.found[1])
+		s.trim(ctx, row.Provider, a.found[2])
 		return res, cmp.Or(err, late)
 	case res.Outcome == session.OtherEpoch || res.Outcome == session.Gone || res.Outcome == session.Replaced:
 		return res, late
 	}
 	return session.Result{}, a.odd()
+}
+
+// maxProvided is how many members an index of a provider may have before those are looked for that are over: who logs in and
+// out by a provider again and again adds one each time, and no ending takes it off.
+const maxProvided = 50
+
+// trim has Of take them off. That it fails costs nothing: the next login tries again.
+func (s *Store) trim(ctx context.Context, p session.Provider, members any) {
+	text, _ := members.(string)
+	if n, err := strconv.Atoi(text); err != nil || n <= maxProvided {
+		return
+	}
+	if p.Subject != "" {
+		_, _ = s.Of(ctx, session.Provider{Issuer: p.Issuer, Subject: p.Subject})
+	}
+	if p.Session != "" {
+		_, _ = s.Of(ctx, session.Provider{Issuer: p.Issuer, Session: p.Session})
+	}
 }
 
 // Rotate implements [session.Store] in one round trip.
@@ -113,15 +133,15 @@ func (s *Store) Rotate(ctx context.Context, r session.Rotation) (session.Result,
 		[]string{s.key("I", r.Owner), s.list.SessionKey("S", r.ID), s.list.SessionKey("s", r.ID)},
 		call(), r.Epoch, r.ID, r.Generation, r.Numbers.EndedBelow, r.Numbers.Except, r.Grace.Milliseconds(), r.Binding,
 		flag(r.Lenient), flag(r.Lend), flag(r.EndOnOtherEpoch),
-		r.KeyID, addr(r.Client.Addr), r.Client.UserAgent, r.Device, r.Place, session.Network(r.Client.Addr), r.Audience, terms,
-		flag(r.EndOnOtherClient))
+		r.KeyID, addr(r.Client.Addr), r.Client.UserAgent, r.Device, r.Place, session.Network(r.Client.Addr), terms,
+		flag(r.EndOnOtherClient), flag(r.Narrow))
 	if late != nil && a.outcome == "" {
 		return session.Result{}, late
 	}
 	res := session.Result{Outcome: session.Outcome(a.outcome), Epoch: a.epoch}
 	switch res.Outcome {
 	case session.OtherEpoch, session.Gone, session.Rotated, session.Kept, session.Replayed, session.RolledBack, session.Lent,
-		session.Late, session.Reused, session.Replaced, session.Unbound, session.Elsewhere, session.Moved, session.OtherTerms:
+		session.Late, session.Reused, session.Replaced, session.Unbound, session.Moved, session.OtherTerms:
 	default:
 		return session.Result{}, a.odd()
 	}
@@ -141,13 +161,15 @@ func (s *Store) Rotate(ctx context.Context, r session.Rotation) (session.Result,
 	return res, cmp.Or(err, late)
 }
 
-// End implements [session.Store] in one round trip, and one more for each session that replaced one that it ends.
+// End implements [session.Store] in one round trip, one more for each session that replaced one that it ends, and one for each
+// that came from an identity provider.
 func (s *Store) End(ctx context.Context, owner auth.Owner, ids ...string) (ended []string, err error) {
 	ids = slices.Compact(slices.Sorted(slices.Values(ids)))
 	if err := check(owner, ids...); err != nil || len(ids) == 0 {
 		return nil, err
 	}
-	return s.ended(s.repeat(ctx, s.step, endScript, []string{s.key("I", owner)}, []any{call()}, ids))
+	a, late := s.repeat(ctx, s.step, endScript, []string{s.key("I", owner)}, []any{call()}, ids)
+	return s.ended(ctx, owner, a, late)
 }
 
 // EndBelow implements [session.Store].
@@ -155,18 +177,35 @@ func (s *Store) EndBelow(ctx context.Context, owner auth.Owner, version int64, e
 	if err := (auth.Revocation{Owner: owner, Below: version}).Validate(); err != nil {
 		return nil, err
 	}
-	return s.ended(s.repeat(ctx, s.step, endBelowScript, []string{s.key("I", owner), s.key("v", owner)}, []any{version, except}, nil))
+	a, late := s.repeat(ctx, s.step, endBelowScript, []string{s.key("I", owner), s.key("v", owner)}, []any{version, except}, nil)
+	return s.ended(ctx, owner, a, late)
 }
 
-func (s *Store) ended(a answer, late error) ([]string, error) {
+func (s *Store) ended(ctx context.Context, owner auth.Owner, a answer, late error) ([]string, error) {
 	if late != nil && a.outcome == "" {
 		return nil, late
 	}
-	if a.outcome != "ended" || a.epoch == "" || len(a.found) != 1 {
+	if a.outcome != "ended" || a.epoch == "" || len(a.found) != 2 {
 		return nil, a.odd()
 	}
 	ids, err := texts(a.found[0])
+	s.unlist(ctx, owner, a.found[1])
 	return ids, cmp.Or(err, late)
+}
+
+// unlist takes sessions that have ended off the indexes of their providers. The script that ended them was not told these
+// keys. That it fails costs nothing: they are passed over, and leave by themselves.
+func (s *Store) unlist(ctx context.Context, owner auth.Owner, reply any) {
+	list, err := texts(reply)
+	if err != nil || len(list)%2 != 0 {
+		return
+	}
+	for i := 0; i < len(list); i += 2 {
+		row := session.Session{Owner: owner, ID: list[i]}
+		if json.Unmarshal([]byte(list[i+1]), &row.Provider) == nil {
+			_, _ = s.look(ctx, unlistScript, s.provided(row), member(row))
+		}
+	}
 }
 
 // List implements [session.Store]. It also takes those that are over off the owner's index.

@@ -44,6 +44,7 @@ const (
 	fRemember
 	fPlace
 	fNetwork
+	fFormer
 	fields
 )
 

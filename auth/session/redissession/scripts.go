@@ -21,7 +21,7 @@ import "github.com/doorward/doorward/revocation/redisrev"
 const rows = `
 local names = {'owner', 'version', 'generation', 'from', 'grace', 'late', 'replaced', 'idle', 'created', 'used', 'idle_until',
 	'until', 'epoch', 'by', 'did', 'binding', 'key', 'addr', 'agent', 'device', 'methods', 'auth_time', 'client_id',
-	'terms', 'audience', 'provider', 'remember', 'place', 'network'}
+	'terms', 'audience', 'provider', 'remember', 'place', 'network', 'former'}
 local digits = {version = 19, generation = 16, from = 16, replaced = 1, remember = 1, idle = 15, created = 15, used = 15, idle_until = 15,
 	['until'] = 15}
 
@@ -138,7 +138,7 @@ local S, s = told(8, 11 + #names)
 local there = load(KEYS[5])
 if there and there.owner == owner and there.by == ARGV[3] and there.did == 'created' then
 	top()
-	return reply('created', dump(there), {})
+	return reply('created', dump(there), {}, '0')
 elseif there then
 	return reply('taken')
 end
@@ -209,17 +209,20 @@ row.idle_until = ms(now + math.min(row.idle, ARGV[7]))
 save(KEYS[5], row)
 redis.call('ZADD', index, row['until'], id)
 redis.call('PEXPIREAT', index, redis.call('ZRANGE', index, -1, -1, 'WITHSCORES')[2])
+local provided = 0
 for i = 6, 7 do
 	if KEYS[i] ~= index then
 		redis.call('ZADD', KEYS[i], row['until'], ARGV[10])
-		redis.call('PEXPIREAT', KEYS[i], redis.call('ZRANGE', KEYS[i], -1, -1, 'WITHSCORES')[2])
+		local all = redis.call('ZRANGE', KEYS[i], 0, -1, 'WITHSCORES')
+		redis.call('PEXPIREAT', KEYS[i], all[#all])
+		provided = math.max(provided, #all / 2)
 	end
 end
-return reply('created', dump(row), ended)
+return reply('created', dump(row), ended, ms(provided))
 `)
 
 // KEYS: index, row, mark. ARGV: call, epoch known, id, generation shown, ended below, except, grace, binding,
-// lenient, lend, strict, key, addr, agent, device, place, network, audience, terms, strict about clients. The table is that of session.Rotation.Judge, line by line.
+// lenient, lend, strict, key, addr, agent, device, place, network, terms, strict about clients, narrow. The table is that of session.Rotation.Judge, line by line.
 var rotateScript = redisrev.NewScript(rows + `
 begin()
 if epoch ~= ARGV[4] then
@@ -234,15 +237,15 @@ if row.by == ARGV[3] then
 	if buried(row) then
 		publish(KEYS[6]) -- this sending has to wait for every node as well
 	end
-	return reply(row.did, dump(row), {row.addr, row.agent})
+	local addr, agent = string.match(row.former, '^(%S*) (.*)$') -- of another client, before what this call did
+	return reply(row.did, dump(row), {addr or row.addr, agent or row.agent})
 end
 local former = {row.addr, row.agent}
+local moved = row.agent ~= ARGV[16] or row.network ~= ARGV[19]
 local p, c = tonumber(ARGV[6]), tonumber(row.generation)
 local lenient, lend, strict = ARGV[11] == '1', ARGV[12] == '1', ARGV[13] == '1'
 local function judge()
-	if row.audience ~= ARGV[20] then
-		return 'elsewhere'
-	elseif over(row) then
+	if over(row) then
 		return 'gone'
 	elseif row.replaced ~= '0' then
 		return 'replaced'
@@ -252,9 +255,9 @@ local function judge()
 		return 'gone'
 	elseif row.binding ~= '' and row.binding ~= ARGV[10] then
 		return 'unbound'
-	elseif ARGV[22] == '1' and (row.agent ~= ARGV[16] or row.network ~= ARGV[19] and row.network ~= '' and ARGV[19] ~= '') then
+	elseif ARGV[21] == '1' and (row.agent ~= ARGV[16] or row.network ~= ARGV[19] and row.network ~= '' and ARGV[19] ~= '') then
 		return 'moved'
-	elseif row.terms ~= ARGV[21] then
+	elseif row.terms ~= ARGV[20] then
 		return 'other terms'
 	elseif p == c and lenient and now < (tonumber(row.grace) or 0) then
 		return 'kept'
@@ -276,10 +279,15 @@ if lend then
 	local lent = {rotated = 'lent', ['rolled back'] = 'lent', replayed = 'lent', kept = 'lent', reused = 'late', moved = 'late'}
 	return reply(lent[outcome] or outcome, dump(row), former)
 end
+local good = {rotated = true, ['rolled back'] = true, replayed = true, kept = true}
+if ARGV[22] == '1' and good[outcome] then
+	return reply('lent', dump(row), former)
+end
 if outcome == 'rotated' or outcome == 'rolled back' then
 	row.from, row.generation = row.generation, ms(p + 1)
 	row.epoch, row.late, row.grace = epoch, '', ms(now + ARGV[9])
 	row.used, row.idle_until = ms(now), ms(math.min(now + row.idle, row['until']))
+	row.former = moved and row.addr .. ' ' .. row.agent or ''
 	row.key, row.addr, row.agent, row.device, row.place, row.network = ARGV[14], ARGV[15], ARGV[16], ARGV[17], ARGV[18], ARGV[19]
 elseif outcome == 'late' and row.late == '' then
 	row.late = ms(now + 60000)
@@ -305,7 +313,7 @@ return reply(outcome, dump(row), former)
 // KEYS: index, then pairs. ARGV: call, then ids.
 var endScript = redisrev.NewScript(rows + `
 local S, s = told(5, 4)
-local ended, drop, more, rest = {}, {}, {}, {}
+local ended, drop, more, rest, providers = {}, {}, {}, {}, {}
 for i = 4, #ARGV do
 	local id = ARGV[i]
 	local row = load(S[id])
@@ -320,6 +328,10 @@ for i = 4, #ARGV do
 		end
 		if row and row.replaced == '0' and not over(row) then
 			table.insert(ended, id)
+		end
+		if row and row.provider ~= '' then
+			table.insert(providers, id)
+			table.insert(providers, row.provider)
 		end
 		rest[id] = row
 	end
@@ -341,7 +353,15 @@ for _, id in ipairs(drop) do
 	redis.call('ZREM', index, id)
 end
 begin()
-return reply('ended', ended)
+return reply('ended', ended, providers)
+`)
+
+// KEYS: two indexes of a provider, or the owner's. ARGV: the member that leaves them.
+var unlistScript = redisrev.NewScript(`
+for i = 4, 5 do
+	redis.call('ZREM', KEYS[i], ARGV[3])
+end
+return reply('unlisted')
 `)
 
 // KEYS: index, minimum, then pairs. ARGV: version, except, then ids.
@@ -352,13 +372,17 @@ if not known(members, S) then
 	return reply('more', members)
 end
 local live, dead, row = sort(members, S, owner)
-local ended = {}
+local ended, providers = {}, {}
 weigh(KEYS[5], ARGV[3])
 publish(KEYS[5])
 for _, id in ipairs(live) do
 	if less(row[id].version, ARGV[3]) and not (ARGV[4] ~= '' and id == ARGV[4]) then
 		table.insert(ended, id)
 		publish(s[id])
+		if row[id].provider ~= '' then
+			table.insert(providers, id)
+			table.insert(providers, row[id].provider)
+		end
 	end
 end
 for _, id in ipairs(ended) do
@@ -369,7 +393,7 @@ for _, id in ipairs(dead) do
 	redis.call('ZREM', index, id)
 end
 begin()
-return reply('ended', ended)
+return reply('ended', ended, providers)
 `)
 
 // KEYS: index, then pairs. ARGV: ids.
