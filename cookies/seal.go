@@ -4,7 +4,6 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -30,7 +29,8 @@ type Seal struct {
 // asks for the current key, and any other for that key or an error, so that with a key everything
 // sealed by it is gone. It must be safe for concurrent use.
 //
-// It is asked for the purpose "doorward/cookie", but for the keyrings of the kit, whose Derive is for applications.
+// Derive of the kit's keyrings is for applications. Any other source, also one that embeds a keyring, is asked by its Derive
+// for the purpose "doorward/cookie".
 type KeySource interface {
 	Derive(id, salt, purpose string) (usedID string, key []byte, err error)
 }
@@ -74,9 +74,6 @@ func (s *Seal) aead(id string) (usedID string, _ cipher.AEAD, err error) {
 	usedID, key, err := derive.Key(s.Keys, id, s.Issuer, derive.Cookie)
 	if err != nil {
 		return "", nil, err
-	}
-	if len(key) != 32 || usedID == "" {
-		return "", nil, errors.New("the key source gave a key that is not 32 bytes long, or has no id")
 	}
 	block, err := aes.NewCipher(key)
 	if err != nil {

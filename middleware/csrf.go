@@ -32,7 +32,8 @@ const (
 // removed id is an error. The key has 32 bytes and is the same for the same id, salt and purpose in every
 // process. It is called on every checked request.
 //
-// It is asked for a purpose that begins with "doorward/", but for the keyrings of the kit, whose Derive is for applications.
+// Derive of the kit's keyrings is for applications. Any other source, also one that embeds a keyring, is asked by its Derive
+// for a purpose that begins with "doorward/".
 type KeySource interface {
 	Derive(id, salt, purpose string) (usedID string, key []byte, err error)
 }
@@ -202,15 +203,13 @@ func (c *CSRF) derive(id string) (usedID string, key []byte, err error) {
 	return deriveKey(c.keys, id, c.origins[0], derive.CSRF)
 }
 
-// deriveKey asks for a key, and refuses one that a MAC or an id that a text of ours cannot be made of.
+// deriveKey asks for a key, and refuses one whose id cannot stand in a text of ours.
 func deriveKey(keys KeySource, id, salt string, use derive.Use) (usedID string, key []byte, err error) {
 	usedID, key, err = derive.Key(keys, id, salt, use)
 	switch {
 	case err != nil:
 		return "", nil, fmt.Errorf("middleware: the %s key: %w", use, err)
-	case len(key) != sha256.Size:
-		return "", nil, fmt.Errorf("middleware: the %s key: got %d bytes, expected %d", use, len(key), sha256.Size)
-	case !isKeyID(usedID) || id != "" && id != usedID:
+	case !isKeyID(usedID):
 		return "", nil, fmt.Errorf("middleware: the %s key: got id %q, which cannot stand in a token", use, usedID)
 	}
 	return usedID, key, nil

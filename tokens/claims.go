@@ -43,7 +43,7 @@ type wire struct {
 	AuthTime     int64          `json:"auth_time,omitzero"`
 	ClientID     string         `json:"client_id,omitzero"`
 	Binding      confirmation   `json:"cnf,omitzero"`
-	Payload      jsontext.Value `json:"payload,omitempty"` // of a Kind
+	Payload      jsontext.Value `json:"payload,omitzero"` // of a Kind; {} and null are payloads too
 	Rest         jsontext.Value `json:",embed"`
 }
 

@@ -6,6 +6,8 @@ import (
 	"maps"
 	"math"
 	"reflect"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -33,20 +35,21 @@ type Custom struct {
 // auth.ClaimsFrom[T] gives them to a handler.
 //
 // T is a struct, and members that it does not name are ignored. T may not name a registered claim, in any letter case,
-// nor catch all names; [New] refuses such a T.
+// with or without - and _, nor catch all names; [New] refuses such a T.
 //
 // For names that are not known at compile time T is a map with string keys, such as map[string]any. It gets every
-// member but the registered ones. [Tokens.Issue] refuses a registered name in it, in any letter case. In a
-// map[string]any numbers are float64, as in encoding/json. Issue refuses a whole number of 2^53 or more there, because a
-// float64 would round it (RFC 7493 section 2.2): write it as a string, or take a map[string]jsontext.Value of
-// github.com/go-json-experiment/json, which keeps the text.
+// member but the registered ones. [Tokens.Issue] refuses a registered name in it, as New does in a struct.
+//
+// Numbers that are read into an interface, such as the values of a map[string]any, are float64, as in encoding/json. Issue
+// refuses a whole number of 2^53 or more there, wherever in T the interface is, because a float64 would round it (RFC 7493
+// section 2.2): write it as a string, or take a jsontext.Value of github.com/go-json-experiment/json, which keeps the text.
 //
 // A T with slices, maps or pointers is decoded anew for every request, so that requests share nothing; a
 // T of plain fields is decoded once per token.
 func CustomClaims[T any]() Custom {
 	t := reflect.TypeFor[T]()
 	isMap := t.Kind() == reflect.Map && t.Key().Kind() == reflect.String
-	rounds := isMap && t.Elem().Kind() == reflect.Interface
+	rounds := reachesAny(t, nil)
 	c := Custom{
 		name:   t.String(),
 		shares: shares(t),
@@ -71,7 +74,7 @@ func CustomClaims[T any]() Custom {
 			}
 			object, err := json.Marshal(own, json.Deterministic(true))
 			if err == nil && rounds {
-				err = exact(object)
+				err = exact[T](object)
 			}
 			return object, err
 		},
@@ -122,11 +125,14 @@ func (t *Tokens) encodeClaims(v any) (jsontext.Value, error) {
 		return nil, fmt.Errorf("tokens: Principal.Claims: got a %T, expected none without Config.Claims", v)
 	}
 	object, err := t.c.Claims.encode(v)
+	if err == nil && object.Kind() != jsontext.KindBeginObject {
+		err = fmt.Errorf("it writes JSON of the kind %s, expected an object", object.Kind())
+	}
 	if err == nil {
 		err = shallow(object)
 	}
 	if err == nil {
-		err = members(object, registered, nil)
+		err = members(object, registered, nil, equalFold)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("tokens: Principal.Claims: got a %T that cannot stand in a token: %w", v, err)
@@ -175,20 +181,55 @@ func (t *Tokens) MergeClaims(login []byte, today any) (any, error) {
 	return v, nil
 }
 
-// exact refuses a whole number that a float64 may round.
-func exact(object jsontext.Value) error {
-	for dec := jsontext.NewDecoder(strings.NewReader(string(object))); ; {
-		token, err := dec.ReadToken()
-		if err != nil {
-			return nil // the end: json has just written it
-		}
-		if token.Kind() != '0' || strings.ContainsAny(token.String(), ".eE") {
-			continue
-		}
-		if n, err := token.Float(); err != nil || math.Abs(n) >= 1<<53 {
-			return errors.New("a whole number of 2^53 or more, which is rounded when it is read; write it as a string")
+var errRounded = errors.New("a whole number of 2^53 or more, which is rounded when it is read; write it as a string")
+
+// exact refuses a whole number that a float64 may round, where a T reads it into an interface. It reads object into
+// a T for that: a number of the same size in an int64 beside is none of its business.
+func exact[T any](object jsontext.Value) error {
+	var again T
+	err := json.Unmarshal(object, &again, json.WithUnmarshalers(json.UnmarshalFromFunc(unrounded)))
+	if errors.Is(err, errRounded) {
+		return errRounded
+	}
+	return nil
+}
+
+// unrounded reads a number into to, a pointer to an interface, and leaves everything else to package json.
+func unrounded(dec *jsontext.Decoder, to any) error {
+	v := reflect.ValueOf(to).Elem()
+	if v.Kind() != reflect.Interface || dec.PeekKind() != jsontext.KindNumber {
+		return errors.ErrUnsupported
+	}
+	text, err := dec.ReadValue()
+	if err != nil {
+		return err
+	}
+	n, err := strconv.ParseFloat(string(text), 64)
+	if !strings.ContainsAny(string(text), ".eE") && (err != nil || math.Abs(n) >= 1<<53) {
+		return errRounded
+	}
+	return nil
+}
+
+// reachesAny says whether something in a value of type t is read into an interface.
+func reachesAny(t reflect.Type, seen []reflect.Type) bool {
+	if slices.Contains(seen, t) {
+		return false
+	}
+	seen = append(seen, t)
+	switch t.Kind() {
+	case reflect.Interface:
+		return true
+	case reflect.Pointer, reflect.Slice, reflect.Array, reflect.Map:
+		return reachesAny(t.Elem(), seen)
+	case reflect.Struct:
+		for f := range t.Fields() {
+			if (f.IsExported() || f.Anonymous) && reachesAny(f.Type, seen) {
+				return true
+			}
 		}
 	}
+	return false
 }
 
 // shares says whether a value of type t can reach memory that a copy of it reaches as well. Strings do,

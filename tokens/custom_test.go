@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/doorward/doorward/auth"
 	"github.com/doorward/doorward/tokens"
@@ -19,7 +20,7 @@ func withDict(c *tokens.Config) { c.Claims = tokens.CustomClaims[dict]() }
 // D-51: claims whose names are not known at compile time.
 func TestCustomClaims_D_51_Map(t *testing.T) {
 	tok, _ := setup(t, withDict)
-	want := dict{"device_type": "phone", "n": 1.5, "big": 9007199254740991.0, "list": []any{"a", true, nil}, "deep": dict{"er": dict{}}, "": "", "client-id": "x"}
+	want := dict{"device_type": "phone", "n": 1.5, "big": 9007199254740991.0, "list": []any{"a", true, nil}, "deep": dict{"er": dict{}}, "": "", "client-no": "x"}
 	raw := issue(t, tok, auth.Principal{Subject: "ann", Roles: []string{"user"}, Claims: want})
 	p := accepted(t, tok, raw)
 	if !reflect.DeepEqual(p.Claims, want) || p.Subject != "ann" || !p.HasRole("user") {
@@ -59,7 +60,7 @@ func (w writesItself) MarshalJSON() ([]byte, error) { return []byte(w.Text), nil
 func TestCustomClaims_D_51_RegisteredNamesAreRefused(t *testing.T) {
 	for _, name := range []string{
 		"iss", "sub", "aud", "exp", "iat", "nbf", "jti", "sid", "ver", "ep", "tenant", "roles", "competencies", "amr", "auth_time", "client_id", "cnf", "payload",
-		"Roles", "ROLES", "role\u017f", "\u017fub", "SUB", "Tenant",
+		"Roles", "ROLES", "role\u017f", "\u017fub", "SUB", "Tenant", "client-id", "clientId", "Client-ID", "auth-time", "authtime", "s_u-b",
 	} {
 		text, _ := json.Marshal(dict{name: []string{"admin"}})
 		for form, c := range map[string]struct {
@@ -204,5 +205,139 @@ func TestCustomClaims_D_51_MapOfAForeignIssuer(t *testing.T) {
 	p := accepted(t, tok, forge(`{"alg":"HS256","typ":"JWT","kid":"k1"}`, claimsWith("ver", `"2.0"`, "roles", `["admin"]`)))
 	if want := (dict{"ver": "2.0", "roles": []any{"admin"}}); !reflect.DeepEqual(p.Claims, want) || p.HasRole("admin") {
 		t.Errorf("got %v", p.Claims)
+	}
+}
+
+// A map and a struct may take the same names: what New refuses in the one Issue refuses in the other. Tokens that come are
+// read by letter case alone, for other issuers write clientId beside client_id.
+func TestCustomClaims_D_51_OneFold(t *testing.T) {
+	type dash struct {
+		ID string `json:"client-id"`
+	}
+	type camel struct {
+		ID string `json:"clientId"`
+	}
+	for name, claims := range map[string]tokens.Custom{"client-id": tokens.CustomClaims[dash](), "clientId": tokens.CustomClaims[camel]()} {
+		if _, err := tokens.New(tokens.Config{Keys: tokens.NewKeyring(tokens.FromSecret(rootSecret)), Issuer: issuer, Audience: audience, Claims: claims}); err == nil {
+			t.Errorf("%s: a struct takes it", name)
+		}
+	}
+	foreign, _ := setup(t, withDict, func(c *tokens.Config) { c.AllowForeign, c.Type = true, "JWT" })
+	p := accepted(t, foreign, forge(`{"alg":"HS256","typ":"JWT","kid":"k1"}`, claimsWith("clientId", `"x"`)))
+	if !reflect.DeepEqual(p.Claims, dict{"clientId": "x"}) {
+		t.Errorf("got %v", p.Claims)
+	}
+}
+
+// What writes itself as something else than an object has no place in a token, nor in a session's row.
+func TestEncodeClaims_NoObject(t *testing.T) {
+	tok, _ := setup(t, func(c *tokens.Config) { c.Claims = tokens.CustomClaims[writesItself]() })
+	stamp, _ := tok.Stamp(context.Background())
+	for _, text := range []string{"null", "[]", `["roles"]`, `"a"`, "1", "true"} {
+		object, err := tok.EncodeClaims(writesItself{text})
+		if err == nil || object != nil || !strings.Contains(err.Error(), "expected an object") {
+			t.Errorf("%s: encoded as %s, %v", text, object, err)
+		}
+		if raw, _, err := tok.Issue(stamp, &auth.Principal{Subject: "ann", Claims: writesItself{text}}); err == nil || raw != "" {
+			t.Errorf("%s: issued", text)
+		}
+		if got, err := tok.MergeClaims([]byte(`{"a":1}`), writesItself{text}); err == nil || got != nil {
+			t.Errorf("%s: merged", text)
+		}
+	}
+}
+
+// A whole number that an interface would round is refused wherever the interface is, and nowhere else.
+func TestCustomClaims_D_51_RoundedAnywhere(t *testing.T) {
+	const big = int64(1<<53 + 1)
+	type inner struct {
+		Any any `json:"any,omitzero"`
+	}
+	type list struct {
+		Next *list          `json:"next,omitzero"`
+		ID   int64          `json:"id,omitzero"`
+		Any  map[string]any `json:"values,omitzero"`
+		In   []inner        `json:"in,omitzero"`
+	}
+	rounded := func(name string, claims tokens.Custom, v any, want bool) {
+		t.Helper()
+		tok, _ := setup(t, func(c *tokens.Config) { c.Claims = claims })
+		stamp, _ := tok.Stamp(context.Background())
+		raw, _, err := tok.Issue(stamp, &auth.Principal{Subject: "ann", Claims: v})
+		if refused := err != nil && strings.Contains(err.Error(), "2^53"); refused != want || (raw == "") != want {
+			t.Errorf("%s: got %v, expected a refusal: %t", name, err, want)
+		}
+		if !want && raw != "" {
+			if p := accepted(t, tok, raw); !reflect.DeepEqual(p.Claims, v) {
+				t.Errorf("%s: got %+v, expected %+v", name, p.Claims, v)
+			}
+		}
+	}
+	lists := tokens.CustomClaims[list]()
+	rounded("a map in a struct", lists, list{Any: dict{"id": big}}, true)
+	rounded("a field in a list in a struct", lists, list{In: []inner{{Any: big}}}, true)
+	rounded("behind a pointer", lists, list{Next: &list{Any: dict{"x": []any{big}}}}, true)
+	rounded("negative", lists, list{Any: dict{"id": -big}}, true)
+	rounded("a field of its own", lists, list{ID: big, Any: dict{"id": "x"}}, false)
+	rounded("maps of maps", tokens.CustomClaims[map[string]map[string]any](), map[string]map[string]any{"a": {"id": big}}, true)
+	rounded("maps of structs", tokens.CustomClaims[map[string]inner](), map[string]inner{"a": {big}}, true)
+	rounded("maps of numbers", tokens.CustomClaims[map[string]int64](), map[string]int64{"a": big}, false)
+
+	tok, _ := setup(t)
+	kind := tokens.NewKind[list]("list+jwt", time.Hour)
+	if raw, err := kind.Issue(tok, "ann", list{Any: dict{"id": big}}, 0); err == nil || raw != "" || !strings.Contains(err.Error(), "2^53") {
+		t.Errorf("a kind's payload: got %v", err)
+	}
+	raw, err := kind.Issue(tok, "ann", list{ID: big}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, got, err := kind.Verify(t.Context(), tok, raw); err != nil || got.ID != big {
+		t.Errorf("a kind's payload: got %+v, %v", got, err)
+	}
+}
+
+// A kind issues no token that it would refuse for its depth.
+func TestKinds_DepthOfThePayload(t *testing.T) {
+	tok, _ := setup(t)
+	kind := tokens.NewKind[jsontext.Value]("deep+jwt", time.Hour)
+	for depth := 1; depth <= 9; depth++ {
+		payload := jsontext.Value(strings.Repeat("[", depth) + strings.Repeat("]", depth))
+		raw, err := kind.Issue(tok, "ann", payload, 0)
+		if depth > 7 {
+			if err == nil || raw != "" || !strings.Contains(err.Error(), "nested deeper than 8") {
+				t.Errorf("depth %d: got %v", depth, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatalf("depth %d: %v", depth, err)
+		}
+		if _, got, err := kind.Verify(t.Context(), tok, raw); err != nil || string(got) != string(payload) {
+			t.Errorf("depth %d: got %s, %v", depth, got, err)
+		}
+	}
+}
+
+// An empty payload is one: a kind that needs none, or whose fields are all zero, opens.
+func TestKinds_EmptyPayload(t *testing.T) {
+	tok, _ := setup(t)
+	kind := tokens.NewKind[jsontext.Value]("empty+jwt", time.Hour)
+	for _, payload := range []string{"{}", "[]", `""`, "null", "0", "false"} {
+		raw, err := kind.Issue(tok, "ann", jsontext.Value(payload), 0)
+		if err != nil {
+			t.Fatalf("%s: %v", payload, err)
+		}
+		if _, got, err := kind.Verify(t.Context(), tok, raw); err != nil || string(got) != payload {
+			t.Errorf("%s: got %s, %v", payload, got, err)
+		}
+	}
+	none := tokens.NewKind[struct{}]("none+jwt", time.Hour)
+	raw, err := none.Issue(tok, "ann", struct{}{}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := none.Verify(t.Context(), tok, raw); err != nil {
+		t.Errorf("no payload: %v", err)
 	}
 }

@@ -98,3 +98,62 @@ func TestDerive_F_21_BesideAKeyThatSigns(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// A type that embeds a ring is an application's own source: its Derive is asked, also where it is the ring's. Its keys are those
+// of an application's purposes.
+func TestDerive_ATK_J21_TypesThatEmbedTheRing(t *testing.T) {
+	ring := tokens.NewKeyring(tokens.FromSecret(rootSecret))
+	own := bytes.Repeat([]byte{7}, 32)
+	for _, use := range derive.Uses {
+		_, kit, err := derive.Key(ring, "", issuer, use)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, purpose, err := ring.Derive("", issuer, "doorward/"+use.String())
+		if err != nil || bytes.Equal(purpose, kit) {
+			t.Fatalf("%s: the key of the kit, %v", use, err)
+		}
+		for name, c := range map[string]struct {
+			source derive.Source
+			want   []byte
+		}{
+			"an override":            {overrides{ring, own}, own},
+			"an override, a pointer": {&overrides{ring, own}, own},
+			"no override":            {struct{ *tokens.Keyring }{ring}, purpose},
+			"twice":                  {struct{ *overrides }{&overrides{ring, own}}, own},
+		} {
+			if _, key, err := derive.Key(c.source, "", issuer, use); err != nil || !bytes.Equal(key, c.want) {
+				t.Errorf("%s, %s: got another key, %v", name, use, err)
+			}
+		}
+	}
+}
+
+// overrides is a ring whose Derive is the application's.
+type overrides struct {
+	*tokens.Keyring
+	key []byte
+}
+
+func (o overrides) Derive(string, string, string) (string, []byte, error) { return "own", o.key, nil }
+
+// What a source returns is checked once, for every package: a key of another length or another id is none.
+func TestDerive_WhatASourceReturnsIsChecked(t *testing.T) {
+	for name, c := range map[string]struct {
+		used string
+		key  []byte
+		ask  string
+		says string
+	}{
+		"31 bytes":   {"k", make([]byte, 31), "", "got 31 bytes, expected 32"},
+		"33 bytes":   {"k", make([]byte, 33), "k", "got 33 bytes, expected 32"},
+		"no key":     {"k", nil, "", "got 0 bytes, expected 32"},
+		"no id":      {"", make([]byte, 32), "", "got a key without an id"},
+		"another id": {"k2", make([]byte, 32), "k1", `got the key "k2", expected "k1"`},
+	} {
+		own := source(func(string, string, string) (string, []byte, error) { return c.used, c.key, nil })
+		if id, key, err := derive.Key(own, c.ask, issuer, derive.CSRF); err == nil || id != "" || key != nil || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: got %q, %d bytes, %v", name, id, len(key), err)
+		}
+	}
+}

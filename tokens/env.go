@@ -114,7 +114,7 @@ func keysFrom(name string, algs []string, asKeys bool) (keys []Key, err error) {
 		return nil, fmt.Errorf("tokens: %s: got PEM or JWKS, expected a secret; keys stand in DOORWARD_KEYS_FILE", name)
 	}
 	if keys, err = parseText(text, algs...); err != nil {
-		return nil, fmt.Errorf("tokens: %s, DOORWARD_ALGORITHM %.80q: %w", name, os.Getenv("DOORWARD_ALGORITHM"), err)
+		return nil, fmt.Errorf("tokens: %s, DOORWARD_ALGORITHM %.16q: %w", name, os.Getenv("DOORWARD_ALGORITHM"), err)
 	}
 	return keys, nil
 }

@@ -106,6 +106,7 @@ func TestKeysFromEnv_F_21_U_44(t *testing.T) {
 	}{
 		{"RSA in PEM without an algorithm", env{"KEYS": rsaPEM}, `DOORWARD_KEYS, DOORWARD_ALGORITHM "": tokens: ParseKeys: PEM block 1: got an RSA key without alg, for RS256 or PS256: name one of them only`},
 		{"another algorithm than the key's", env{"KEYS": ecPEM, "ALGORITHM": "RS256"}, "got a key for ES256, which was not asked for"},
+		{"a secret as the algorithm", env{"KEYS": ecPEM, "ALGORITHM": secret}, "DOORWARD_ALGORITHM \"" + secret[:16] + "\": tokens: got algorithm \"" + secret[:16] + "\","},
 		{"no algorithm", env{"KEYS": ecPEM, "ALGORITHM": "none"}, `got algorithm "none"`},
 		{"an algorithm that a secret has not", env{"SECRET": secret, "ALGORITHM": "RS256"}, "which makes keys for HS256, expected keys for [RS256]"},
 		{"a key as a secret", env{"SECRET": ecPEM}, "DOORWARD_SECRET: got PEM or JWKS, expected a secret; keys stand in DOORWARD_KEYS_FILE"},

@@ -100,6 +100,9 @@ func (t *Tokens) sign(typ, use string, w *wire) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("tokens: the claims are no strict JSON (invalid UTF-8, or a name twice): %w", err)
 	}
+	if err := shallow(body); err != nil {
+		return "", fmt.Errorf("tokens: the claims with the payload: %w", err)
+	}
 	buf := make([]byte, 0, b64.EncodedLen(len(head))+b64.EncodedLen(len(body))+256)
 	buf = b64.AppendEncode(buf, head)
 	buf = append(buf, '.')

@@ -109,6 +109,10 @@ func ringOf(keys []Key) (*ring, error) {
 // public origin, and "doorward app/" and the purpose as label. The keys of the kit itself have other labels: whatever
 // the purpose says, it makes none of them.
 //
+// A type of an application's own that wraps or embeds the ring is asked by the kit through its Derive, for purposes that
+// begin with "doorward/". Where it passes them on to the ring, they are an application's purposes like any other: the kit
+// then works with other keys than the ring's own, and whoever may call Derive of the ring can make those keys.
+//
 // An empty id means the first key of FromSecret in the ring, which is the signing key if that is one; to check what an
 // earlier key made, pass the id that was returned then.
 //
@@ -122,7 +126,10 @@ func (k *Keyring) Derive(id, salt, purpose string) (usedID string, key []byte, e
 	return k.derive(id, salt, application+purpose)
 }
 
-// DeriveFor is [Keyring.Derive] for the packages of the kit. An application cannot name a use.
+// Kit returns the ring itself, by which the packages of the kit tell it from a type that embeds it.
+func (k *Keyring) Kit() any { return k }
+
+// DeriveFor is [Keyring.Derive] for the packages of the kit: it makes the kit's own keys, and asks for a use, not a text.
 func (k *Keyring) DeriveFor(id, salt string, use derive.Use) (usedID string, key []byte, err error) {
 	return k.derive(id, salt, use.String())
 }

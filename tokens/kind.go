@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"regexp"
 	"time"
 
@@ -23,6 +24,8 @@ type Kind[T any] struct {
 	typ  string
 	life time.Duration
 	err  error
+
+	rounds bool // an interface in T could read another number than was written
 }
 
 var typeForm = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{0,62}\+jwt$`)
@@ -31,7 +34,7 @@ var typeForm = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{0,62}\+jwt$`)
 // days. A typ is lower case and ends in "+jwt"; those of access and service tokens are refused. What is
 // wrong is told by Issue and Verify, so that a kind can be a package variable.
 func NewKind[T any](typ string, life time.Duration) Kind[T] {
-	k := Kind[T]{typ: typ, life: life}
+	k := Kind[T]{typ: typ, life: life, rounds: reachesAny(reflect.TypeFor[T](), nil)}
 	if !typeForm.MatchString(typ) || typ == Access || typ == Service {
 		k.err = fmt.Errorf("tokens: NewKind: got the type %.80q, expected one of lower case that ends in +jwt and is no access or service token's", typ)
 	} else if life < time.Second || life > 366*24*time.Hour {
@@ -42,7 +45,8 @@ func NewKind[T any](typ string, life time.Duration) Kind[T] {
 
 // Issue makes a token of this kind for a subject of t's issuer, signed by t's key, for t's audience. It lives for
 // life, a second to the longest life of the kind, in whole seconds; 0 is the longest. Whatever else the token is
-// about, such as the organisation of an invitation, is in the payload.
+// about, such as the organisation of an invitation, is in the payload: at most seven levels of JSON, as the claims
+// are the eighth, and numbers in an interface as [CustomClaims] says.
 func (k Kind[T]) Issue(t *Tokens, subject string, payload T, life time.Duration) (string, error) {
 	if err := k.check(t); err != nil {
 		return "", err
@@ -59,6 +63,11 @@ func (k Kind[T]) Issue(t *Tokens, subject string, payload T, life time.Duration)
 	body, err := json.Marshal(payload)
 	if err != nil {
 		return "", fmt.Errorf("tokens: %s: the payload cannot be written as JSON: %w", k.typ, err)
+	}
+	if k.rounds {
+		if err := exact[T](body); err != nil {
+			return "", fmt.Errorf("tokens: %s: the payload: %w", k.typ, err)
+		}
 	}
 	w := t.wire(t.c.Now(), subject, "", life)
 	w.Payload = body

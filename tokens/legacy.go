@@ -52,8 +52,8 @@ type LegacyConfig struct {
 	Version func(ctx context.Context, subject string) (int64, error)
 
 	// AllowMissingVersion says whether a token without a version is good for this subject, as a system made them before it had
-	// versions. Nil refuses such a token unless Version returns 0. issued is its iat, zero where it has none. Version is asked
-	// first, so that a subject that is gone stays out.
+	// versions. Its answer decides, also where Version returns 0. Nil refuses such a token unless Version returns 0. issued is
+	// its iat, zero where it has none. Version is asked first, so that a subject that is gone stays out.
 	//
 	// Raising the version ends no such token: whoever holds one keeps it until it expires, through a password reset too, unless
 	// this function says no. So compare issued with the time of the subject's last reset, and say no to a zero one after a reset.
@@ -187,7 +187,7 @@ func (l *Legacy) current(ctx context.Context, p *auth.Principal, missing bool) e
 	case err != nil:
 		return fmt.Errorf("tokens: the version of a legacy token's subject: %w", err)
 	case allowed:
-	case missing && present != 0:
+	case missing && (l.c.AllowMissingVersion != nil || present != 0):
 		return fmt.Errorf("%w: tokens: a legacy token without a version, expected %d", auth.TokenRevoked, present)
 	case p.Version != present:
 		return fmt.Errorf("%w: tokens: a legacy token of version %d, expected %d", auth.TokenRevoked, p.Version, present)
@@ -255,7 +255,7 @@ func (l *Legacy) open(raw string) (w legacyWire, err error) {
 		return w, fmt.Errorf("%w: claims: %w", ErrMalformed, err)
 	}
 	if len(w.Rest) > 0 {
-		if err := members(w.Rest, registeredLegacy, nil); err != nil {
+		if err := members(w.Rest, registeredLegacy, nil, strings.EqualFold); err != nil {
 			return w, fmt.Errorf("%w: claims: %w", ErrMalformed, err)
 		}
 	}

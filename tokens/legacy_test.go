@@ -97,6 +97,21 @@ func TestLegacy_D_50_MissingVersion(t *testing.T) {
 			}
 		})
 	}
+	// A subject of version 0 too: the function's no is a no.
+	zero := func(c *tokens.LegacyConfig) {
+		c.Version = func(context.Context, string) (int64, error) { return 0, nil }
+	}
+	for name, c := range map[string]struct {
+		allow func(context.Context, string, time.Time) (bool, error)
+		want  error
+	}{
+		"nobody said so": {nil, nil}, "never reset": {never, nil}, "made after the reset": {before, nil}, "made before the reset": {after, auth.TokenRevoked},
+	} {
+		l := older(t, zero, func(k *tokens.LegacyConfig) { k.AllowMissingVersion = c.allow })
+		if p, err := l.Verify(t.Context(), forge(oldHeader, without)); !errors.Is(err, c.want) || (p == nil) != (c.want != nil) {
+			t.Errorf("version 0, %s: got %v, expected %v", name, err, c.want)
+		}
+	}
 	l := older(t, gone, func(k *tokens.LegacyConfig) { k.AllowMissingVersion = never })
 	if _, err := l.Verify(t.Context(), forge(oldHeader, without)); auth.CodeOf(err) != auth.TokenRevoked {
 		t.Errorf("a subject that is gone: got %v", err)

@@ -75,7 +75,7 @@ func split(raw string) (t text, err error) {
 		return t, fmt.Errorf("%w: header: %w", ErrMalformed, err)
 	}
 	if len(t.header.Rest) > 0 {
-		if err := members(t.header.Rest, headerKnown, headerRefused); err != nil {
+		if err := members(t.header.Rest, headerKnown, headerRefused, strings.EqualFold); err != nil {
 			return t, fmt.Errorf("%w: header: %w", ErrMalformed, err)
 		}
 	}
@@ -120,8 +120,9 @@ func shallow(object []byte) error {
 
 // members looks at the names of an object that no field took. A name that only letter case or folding
 // tells from a known one is refused, because the next reader of the claims may take it for that one
-// (encoding/json does: "SUB" and "ſub" overwrite "sub").
-func members(object jsontext.Value, known, refused []string) error {
+// (encoding/json does: "SUB" and "ſub" overwrite "sub"). same says which names are one: strings.EqualFold of what came,
+// equalFold of what is to be written.
+func members(object jsontext.Value, known, refused []string, same func(a, b string) bool) error {
 	dec := jsontext.NewDecoder(strings.NewReader(string(object)))
 	if _, err := dec.ReadToken(); err != nil {
 		return err
@@ -132,12 +133,12 @@ func members(object jsontext.Value, known, refused []string) error {
 			return err
 		}
 		for _, k := range known {
-			if strings.EqualFold(name.String(), k) {
-				return fmt.Errorf("the name %q, which is registered, in some letter case", k)
+			if same(name.String(), k) {
+				return fmt.Errorf("the name %q, which is registered, in some spelling", k)
 			}
 		}
 		for _, k := range refused {
-			if strings.EqualFold(name.String(), k) {
+			if same(name.String(), k) {
 				return fmt.Errorf("the member %q", k)
 			}
 		}
@@ -147,6 +148,14 @@ func members(object jsontext.Value, known, refused []string) error {
 	}
 	return nil
 }
+
+// equalFold takes names for one that letter case, - and _ alone tell apart, as json.MatchCaseInsensitiveNames does.
+// Tokens are not read like that: another issuer's clientId stands beside its client_id.
+func equalFold(a, b string) bool {
+	return strings.EqualFold(bare.Replace(a), bare.Replace(b))
+}
+
+var bare = strings.NewReplacer("-", "", "_", "")
 
 // reason says in words of our own why json refused a text, because its error may quote the text.
 func reason(err error) string {

@@ -157,7 +157,7 @@ func (t *Tokens) readClaims(payload []byte) (w wire, err error) {
 		err = decode(payload, &w)
 	}
 	if err == nil && len(w.Rest) > 0 {
-		err = members(w.Rest, names, nil)
+		err = members(w.Rest, names, nil, strings.EqualFold)
 	}
 	return w, err
 }

@@ -85,8 +85,13 @@ func dummyBcrypt(cost int) bcryptHash {
 // same function here: they differ in bugs that other libraries had with input that prepare refuses.
 // $2x$, the hash with such a bug, and the unversioned $2$ are not read.
 func parseBcrypt(text string, parts []string) (b bcryptHash, err error) {
-	if len(parts) != 4 || len(parts[2]) != 2 || len(parts[3]) != 53 || !isBcrypt64(parts[3]) {
+	if len(parts) != 4 || parts[0] != "" || len(parts[2]) != 2 || len(parts[3]) != 53 || !isBcrypt64(parts[3]) {
 		return b, errors.New("not $2b$cost$ and 53 characters of ./A-Za-z0-9")
+	}
+	switch parts[1] {
+	case "2a", "2b", "2y":
+	default:
+		return b, errors.New("bcrypt of another version than 2a, 2b and 2y")
 	}
 	cost, err := number("r="+strings.TrimPrefix(parts[2], "0"), "r=", minBcryptCost, maxBcryptCost)
 	if err != nil {

@@ -2,6 +2,7 @@ package password_test
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -130,7 +131,7 @@ func TestVerify_ATK_L02_PBKDF2(t *testing.T) {
 		}
 	}
 	n := h.Observe(noWork)
-	if _, err := h.Verify(t.Context(), "", "wrong"); auth.CodeOf(err) != auth.LoginFailed || n.Rounds[0].Load() != 600_000 || n.Rounds[1].Load() != 210_000 {
+	if _, err := h.Verify(t.Context(), "", "wrong"); auth.CodeOf(err) != auth.LoginFailed || n.Rounds[0].Load() != 1_500_000 || n.Rounds[1].Load() != 1_000_000 {
 		t.Errorf("got %v after %d and %d rounds", err, n.Rounds[0].Load(), n.Rounds[1].Load())
 	}
 }
@@ -219,6 +220,38 @@ func TestVerify_ATK_L02_EachScheme(t *testing.T) {
 	}
 }
 
+// ATK-L02: what libraries write by default today is within the levels, so that an account that has moved in from one costs a
+// failed login what an unknown user costs. Each row is a process that has met this scheme alone.
+func TestVerify_ATK_L02_PresentDefaults(t *testing.T) {
+	a := func(n int) string { return strings.Repeat("a", n) }
+	for name, hash := range map[string]string{
+		"Django 6.1": "pbkdf2_sha256$1500000$salt$" + b64(32), "Django 6.0": "pbkdf2_sha256$1200000$salt$" + b64(32),
+		"Django 5.2": "pbkdf2_sha256$1000000$salt$" + b64(32), "Django 6.1, SHA-1": "pbkdf2_sha1$1500000$salt$" + b64(20),
+		"Django, scrypt": "scrypt$16384$salt$8$5$" + b64(64), "Django, bcrypt": "bcrypt_sha256$$2b$12$" + a(53),
+		"Werkzeug 3.1": "scrypt:32768:8:1$salt$" + a(128), "Werkzeug 3.1, SHA-256": "pbkdf2:sha256:1000000$salt$" + a(64),
+		"Werkzeug 3.1, SHA-512": "pbkdf2:sha512:1000000$salt$" + a(128),
+		"passlib, sha256_crypt": "$5$rounds=535000$salt$" + a(43), "passlib, sha512_crypt": "$6$rounds=656000$salt$" + a(86),
+	} {
+		h := newHasher(t, cheap)
+		h.Observe(noWork)
+		counted := map[string][]int64{}
+		for _, stored := range []string{hash, ""} { // the first time is the one that meets it
+			n := h.Observe(noWork)
+			if _, err := h.Verify(t.Context(), stored, "wrong"); auth.CodeOf(err) != auth.LoginFailed || errors.Is(err, password.ErrHash) {
+				t.Errorf("%s: got %v", name, err)
+			}
+			// scrypt is brought up in whole units of memory: within a 32nd.
+			counted[stored] = []int64{n.Work.Load(), n.Cost.Load(), (n.Scrypt.Load() + 1<<13) >> 14}
+			for i := range n.Rounds {
+				counted[stored] = append(counted[stored], n.Rounds[i].Load())
+			}
+		}
+		if !slices.Equal(counted[hash], counted[""]) {
+			t.Errorf("%s: %d for an account, %d for an unknown user", name, counted[hash], counted[""])
+		}
+	}
+}
+
 // One dear row must not slow every other failed login down, nor make them wait for its memory.
 func TestVerify_ATK_L02_OneDearRow(t *testing.T) {
 	h := newHasher(t, cheap)
@@ -235,7 +268,7 @@ func TestVerify_ATK_L02_OneDearRow(t *testing.T) {
 	if _, err := h.Verify(t.Context(), "", "wrong"); auth.CodeOf(err) != auth.LoginFailed {
 		t.Fatal(err)
 	}
-	if n.Rounds[2].Load() != 1_300_000 || n.Rounds[3].Load() != 535_000 || n.Rounds[4].Load() != 656_000 || n.Scrypt.Load() > 1<<20 {
+	if n.Rounds[2].Load() != 1_500_000 || n.Rounds[3].Load() != 535_000 || n.Rounds[4].Load() != 656_000 || n.Scrypt.Load() > 1<<20 {
 		t.Errorf("SHA-1 %d, SHA-crypt %d and %d, scrypt %d", n.Rounds[2].Load(), n.Rounds[3].Load(), n.Rounds[4].Load(), n.Scrypt.Load())
 	}
 	if most := n.MixMemory.Load(); most > int64(cheap.Memory)+8 {

@@ -234,8 +234,9 @@ func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
 //
 // A failed check does the work of a new hash at least, within half a pass, so that neither a missing user nor
 // an old, cheaper hash shows in its time. Once the process has met a hash of bcrypt, PBKDF2, scrypt, SHA-crypt
-// or a [Scheme], each failed check does that work too. What does show is a stored hash that costs more than a
-// new one, bcrypt above cost 12, PBKDF2 and scrypt above OWASP's costs, and SHA-crypt above passlib's rounds.
+// or a [Scheme], each failed check does that work too, up to a level: what libraries write by default. What does show
+// is an argon2 hash that costs more than a new one, bcrypt above cost 12, PBKDF2 above 1,500,000 rounds, 1,000,000 by
+// SHA-512, scrypt above OWASP's cost, SHA-crypt above passlib's rounds, and the first check of a scheme in a process.
 //
 // A password is compared in NFC. One that came in another form is then compared as it came, for an older system that hashed
 // what it was sent; that costs the same again, whoever the user is.

@@ -98,8 +98,8 @@ func TestPepper_STD_P13_Refused(t *testing.T) {
 	}{
 		"no name of the installation": {password.Pepper{Keys: good}, "expected both or none"},
 		"no keys":                     {password.Pepper{Name: "test"}, "expected both or none"},
-		"128 bits":                    {password.Pepper{Keys: oneKey{"k", long[:16], nil}, Name: "test"}, "a pepper of 16 bytes"},
-		"no id":                       {password.Pepper{Keys: oneKey{"", long, nil}, Name: "test"}, `named ""`},
+		"128 bits":                    {password.Pepper{Keys: oneKey{"k", long[:16], nil}, Name: "test"}, "got 16 bytes, expected 32"},
+		"no id":                       {password.Pepper{Keys: oneKey{"", long, nil}, Name: "test"}, "got a key without an id"},
 		"an id that is no id":         {password.Pepper{Keys: oneKey{"a$b", long, nil}, Name: "test"}, `named "a$b"`},
 		"a source that fails":         {password.Pepper{Keys: oneKey{"k", nil, fmt.Errorf("%w: gone", auth.TokenInvalid)}, Name: "test"}, "gone"},
 		"keys that derive none":       {password.Pepper{Keys: tokens.NewKeyring(tokens.HS256("k", long)), Name: "test"}, "FromSecret"},

@@ -128,10 +128,13 @@ func parseKnown(text string, maxMemory uint32) (storedHash, error) {
 }
 
 // parseArgon2 reads ["", id, "v=19", "m=65536,t=3,p=4", salt, tag], in the one spelling that the
-// reference implementation writes.
+// reference implementation writes. The first is "argon2" in Django's form.
 func parseArgon2(parts []string, maxMemory uint32) (a argon2Hash, err error) {
 	if len(parts) != 6 || parts[2] != "v="+strconv.Itoa(argon2.Version) {
 		return a, errors.New("not $id$v=19$m=,t=,p=$salt$tag")
+	}
+	if parts[1] != "argon2id" && parts[1] != "argon2i" {
+		return a, errors.New("argon2 of another variant than argon2id and argon2i")
 	}
 	costs := strings.Split(parts[3], ",")
 	if len(costs) != 3 {

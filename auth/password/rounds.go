@@ -29,10 +29,10 @@ var kinds = [roundsKinds]struct {
 	level  int    // what failed checks are brought up to at most
 	derive func(new func() hash.Hash, password, salt []byte, rounds int) []byte
 }{
-	pbkdf2SHA256: {sha256.New, 2_000_000, 600_000, derivePBKDF2}, // the levels of PBKDF2 are OWASP's
-	pbkdf2SHA512: {sha512.New, 2_000_000, 210_000, derivePBKDF2},
-	pbkdf2SHA1:   {sha1.New, 2_000_000, 1_300_000, derivePBKDF2},
-	cryptSHA256:  {sha256.New, 1_000_000, 535_000, deriveCrypt}, // those of SHA-crypt are passlib's defaults
+	pbkdf2SHA256: {sha256.New, 2_000_000, 1_500_000, derivePBKDF2}, // Django 6.1's default; 0.3 s of a core, as the next two
+	pbkdf2SHA512: {sha512.New, 2_000_000, 1_000_000, derivePBKDF2}, // Werkzeug 3.1's
+	pbkdf2SHA1:   {sha1.New, 2_000_000, 1_500_000, derivePBKDF2},   // Django 6.1's
+	cryptSHA256:  {sha256.New, 1_000_000, 535_000, deriveCrypt},    // those of SHA-crypt are passlib's defaults
 	cryptSHA512:  {sha512.New, 1_000_000, 656_000, deriveCrypt},
 }
 

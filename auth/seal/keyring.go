@@ -109,6 +109,10 @@ func (k *Keyring) Replace(current Key, accept ...Key) error {
 // Derive returns a key of 32 bytes for a salt and a purpose of the application, and the id of the key it comes from:
 // HKDF-SHA-256 (RFC 5869). An empty id means the current key. An unknown or removed one is an error. Whatever the
 // purpose says, it makes none of the keys of the kit.
+//
+// A type of an application's own that wraps or embeds the ring is asked by the kit through its Derive, for purposes that
+// begin with "doorward/". Where it passes them on to the ring, they are an application's purposes like any other: the kit
+// then works with other keys than the ring's own, and whoever may call Derive of the ring can make those keys.
 func (k *Keyring) Derive(id, salt, purpose string) (usedID string, derived []byte, err error) {
 	if purpose == "" {
 		return "", nil, errors.New("seal: Derive: got an empty purpose, expected the name of what the key is for")
@@ -116,7 +120,10 @@ func (k *Keyring) Derive(id, salt, purpose string) (usedID string, derived []byt
 	return k.derive(id, salt, "app/"+purpose)
 }
 
-// DeriveFor is [Keyring.Derive] for the packages of the kit. An application cannot name a use.
+// Kit returns the ring itself, by which the packages of the kit tell it from a type that embeds it.
+func (k *Keyring) Kit() any { return k }
+
+// DeriveFor is [Keyring.Derive] for the packages of the kit: it makes the kit's own keys, and asks for a use, not a text.
 func (k *Keyring) DeriveFor(id, salt string, use derive.Use) (usedID string, derived []byte, err error) {
 	return k.derive(id, salt, use.String())
 }

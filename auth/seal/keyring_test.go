@@ -373,3 +373,41 @@ func (f *failing) Derive(id, salt, purpose string) (string, []byte, error) {
 	}
 	return f.KeySource.Derive(id, salt, purpose)
 }
+
+// A type that embeds a ring is an application's own source: its Derive is asked, also where it is the ring's. Its keys are those
+// of an application's purposes.
+func TestKeyring_ATK_J21_TypesThatEmbedTheRing(t *testing.T) {
+	ring := newKeyring(t, newKey("a"))
+	own := bytes.Repeat([]byte{7}, 32)
+	for _, use := range derive.Uses {
+		_, kit, err := derive.Key(ring, "", issuer, use)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, purpose, err := ring.Derive("", issuer, "doorward/"+use.String())
+		if err != nil || bytes.Equal(purpose, kit) {
+			t.Fatalf("%s: the key of the kit, %v", use, err)
+		}
+		for name, c := range map[string]struct {
+			source derive.Source
+			want   []byte
+		}{
+			"an override":            {overridden{ring, own}, own},
+			"an override, a pointer": {&overridden{ring, own}, own},
+			"no override":            {struct{ *seal.Keyring }{ring}, purpose},
+			"twice":                  {struct{ *overridden }{&overridden{ring, own}}, own},
+		} {
+			if _, key, err := derive.Key(c.source, "", issuer, use); err != nil || !bytes.Equal(key, c.want) {
+				t.Errorf("%s, %s: got another key, %v", name, use, err)
+			}
+		}
+	}
+}
+
+// overridden is a ring whose Derive is the application's.
+type overridden struct {
+	*seal.Keyring
+	key []byte
+}
+
+func (o overridden) Derive(string, string, string) (string, []byte, error) { return "own", o.key, nil }

@@ -58,7 +58,8 @@ var ErrKey = errors.New("seal: the key of the value is not here")
 // same id, salt and purpose in every process. It is called for every value, and must be safe for
 // concurrent use.
 //
-// It is asked for a purpose that begins with "doorward/", but for the keyrings of the kit, whose Derive is for applications.
+// Derive of the kit's keyrings is for applications. Any other source, also one that embeds a keyring, is asked by its Derive
+// for a purpose that begins with "doorward/".
 type KeySource interface {
 	Derive(id, salt, purpose string) (usedID string, key []byte, err error)
 }
@@ -285,8 +286,8 @@ func (s *sealer) key(id string) (usedID string, k keys, err error) {
 		return "", k, fmt.Errorf("%w: %v", ErrKey, err)
 	case err != nil:
 		return "", k, fmt.Errorf("seal: no key to seal with: %v", err)
-	case len(secret) != 32 || !isKeyID(usedID) || id != "" && usedID != id:
-		return "", k, fmt.Errorf("seal: the key source gave a key of %d bytes named %.64q, expected 32 and an id of 1 to %d characters of A-Za-z0-9_-", len(secret), usedID, maxKey)
+	case !isKeyID(usedID):
+		return "", k, fmt.Errorf("seal: the key source gave a key named %.64q, expected an id of 1 to %d characters of A-Za-z0-9_-", usedID, maxKey)
 	}
 	both, err := hkdf.Expand(sha256.New, secret, "doorward seal 1", 2*chacha20poly1305.KeySize) // RFC 5869 section 2.3
 	if err != nil {

@@ -120,8 +120,8 @@ func newKey(c Config, account string) Key {
 // period of 15 to 60 seconds is taken; counters (hotp) and Steam's codes are not, nor is a secret of less than 128 bits
 // (RFC 4226 section 4, R6). No error shows the text.
 //
-// What no code depends on refuses no key: label, issuer, image and unknown members may hold anything. ParseKey leaves
-// out of the names what an app cannot show: control characters, direction marks, and what is longer than Begin takes.
+// What no code depends on refuses no key: label, issuer, image and unknown members may hold anything, but for a ? in
+// the label, which ends it for every reader: there it must be %3F. ParseKey leaves out of the names what an app cannot show: control characters, direction marks, and what is longer than Begin takes.
 func ParseKey(text string) (Key, error) {
 	k := &key{params: &params{Algorithm: "SHA1", Digits: 6, Period: period}}
 	text = strings.TrimSpace(text)
@@ -194,8 +194,11 @@ func (k *key) parseURI(rest string) error {
 		return err
 	}
 	secret, err := m.one("secret", "")
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case secret == "":
+		return errors.New("the otpauth URI has no secret, or a ? in its label that is not escaped as %3F")
 	}
 	k.params.Secret, err = parseSecret(secret)
 	k.service, k.account = parseNames(label, m)

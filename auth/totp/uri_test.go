@@ -221,3 +221,21 @@ func TestNamed_Q_33(t *testing.T) {
 		t.Error("a zero key was taken")
 	}
 }
+
+// an unescaped ? ends the label for every reader, so that the secret is not found: the error says so. Elsewhere it refuses nothing.
+func TestParseKey_Q_33_QuestionMark(t *testing.T) {
+	for _, text := range []string{"otpauth://totp/who?:ann?secret=" + plainSecret, "otpauth://totp/ann??secret=" + plainSecret, "otpauth://totp/ann"} {
+		if key, err := totp.ParseKey(text); err == nil || key != (totp.Key{}) || !strings.Contains(err.Error(), "%3F") || strings.Contains(err.Error(), plainSecret) {
+			t.Errorf("%q: got %v", text, err)
+		}
+	}
+	for text, want := range map[string]string{
+		"otpauth://totp/who%3F:ann?secret=" + plainSecret:             "otpauth://totp/who%3F:ann?secret=" + plainSecret + "&issuer=who%3F",
+		"otpauth://totp/ann?issuer=who?&secret=" + plainSecret:        "otpauth://totp/who%3F:ann?secret=" + plainSecret + "&issuer=who%3F",
+		"otpauth://totp/ann?secret=" + plainSecret + "&issuer=who?ok": "otpauth://totp/who%3Fok:ann?secret=" + plainSecret + "&issuer=who%3Fok",
+	} {
+		if key, err := totp.ParseKey(text); err != nil || key.URI() != want {
+			t.Errorf("%q:\ngot  %q, %v\nwant %q", text, key.URI(), err, want)
+		}
+	}
+}

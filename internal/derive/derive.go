@@ -1,6 +1,5 @@
 // Package derive is the door by which the kit's packages get the keys that a secret is derived into. An application
-// goes through Derive of a key source, and no text that it passes there makes a key of the kit: a [Use] is none, and
-// cannot be made outside this package.
+// goes through Derive of a key source, and gets no key of the kit by accident: no text that it passes there makes one.
 package derive
 
 import (
@@ -35,13 +34,19 @@ type Source interface {
 	Derive(id, salt, purpose string) (usedID string, key []byte, err error)
 }
 
-// kit is a source of the kit's: *tokens.Keyring, *seal.Keyring. An application cannot name the type Use.
+// kit is a source of the kit's: *tokens.Keyring, *seal.Keyring.
 type kit interface {
+	// Kit returns the keyring itself. A type that embeds a keyring has its methods too, and another Derive perhaps.
+	Kit() any
 	DeriveFor(id, salt string, use Use) (usedID string, key []byte, err error)
 }
 
+// keyLen is the length of every key: that of HMAC-SHA-256's output (RFC 7518 section 3.2).
+const keyLen = 32
+
 // Key returns a key of 32 bytes for a use, and the id of the secret it comes from. An empty id means the current
-// secret. A source that is an application's own is asked for the purpose "doorward/" and the label.
+// secret. A source that is an application's own is asked for the purpose "doorward/" and the label, and so is a type
+// that embeds a keyring. What a source returns is checked: the length of the key, and that the id is the one asked for.
 //
 // The salt names the installation, so that a secret that staging shares with production makes other keys there.
 // Without one there is no key.
@@ -52,8 +57,20 @@ func Key(from Source, id, salt string, use Use) (usedID string, key []byte, err 
 	case salt == "":
 		return "", nil, fmt.Errorf("key derivation: the %s key: got an empty salt, expected the name of this installation", use)
 	}
-	if own, ok := from.(kit); ok {
-		return own.DeriveFor(id, salt, use)
+	if ring, ok := from.(kit); ok && ring.Kit() == any(from) {
+		usedID, key, err = ring.DeriveFor(id, salt, use)
+	} else {
+		usedID, key, err = from.Derive(id, salt, "doorward/"+use.label)
 	}
-	return from.Derive(id, salt, "doorward/"+use.label)
+	switch {
+	case err != nil:
+		return "", nil, err
+	case len(key) != keyLen:
+		return "", nil, fmt.Errorf("key derivation: the %s key: got %d bytes, expected %d", use, len(key), keyLen)
+	case usedID == "":
+		return "", nil, fmt.Errorf("key derivation: the %s key: got a key without an id, expected the id of its secret", use)
+	case id != "" && id != usedID:
+		return "", nil, fmt.Errorf("key derivation: the %s key: got the key %.64q, expected %.64q", use, usedID, id)
+	}
+	return usedID, key, nil
 }
