@@ -136,7 +136,7 @@ func (a *app) secondFactor(ctx context.Context, p *auth.Principal, code string) 
 		return auth.SecondFactorRequired
 	}
 	if totp.IsRecoveryCode(code) {
-		return a.recover(ctx, p, code)
+		return a.recover(ctx, p, row, code)
 	}
 	err := a.factors.Verify(ctx, p.Subject, code)
 	p.Methods = append(p.Methods, "otp", "mfa")
@@ -144,21 +144,24 @@ func (a *app) secondFactor(ctx context.Context, p *auth.Principal, code string) 
 }
 
 // recover takes a recovery code, when the phone is gone. Who has the phone may have its sessions, so they all end, and this one
-// begins at the version of after, if that is this step's own: a login that somebody has ended meanwhile stays dead. A real
-// application mails the user too, and shows him his API keys, which go on.
-func (a *app) recover(ctx context.Context, p *auth.Principal, code string) error {
+// begins at the version of that ending, if it is the only one since the password was read: a login that somebody has ended
+// meanwhile stays dead. A real application mails the user too, and shows him his API keys, which go on.
+func (a *app) recover(ctx context.Context, p *auth.Principal, row user, code string) error {
+	if p.Version < row.numbers.EndedBelow { // ended before the row was read, so that the count below does not tell
+		return auth.LoginFailed
+	}
 	if _, err := a.factors.Recover(ctx, p.Subject, code); err != nil {
 		return err
 	}
 	if err := a.sessions.EndAll(ctx, p.Subject); err != nil {
 		return err
 	}
-	now, err := a.users.Load(ctx, p.Subject, "")
-	if err == nil && now.Version != p.Version+1 {
-		err = auth.LoginFailed
+	now, ok := a.users.read(p.Subject)
+	if !ok || now.endings != row.endings+1 {
+		return auth.LoginFailed
 	}
-	p.Version, p.Methods = now.Version, append(p.Methods, "mfa")
-	return err
+	p.Version, p.Methods = now.numbers.EndedBelow, append(p.Methods, "mfa")
+	return nil
 }
 
 // enrol shows a new secret, this once. Nothing is asked for yet.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -192,6 +193,94 @@ func TestRecovery_ATK_S15_EndedMeanwhile(t *testing.T) {
 	}
 }
 
+// between is a users table in which somebody else ends or changes something just before or after a recovery's own ending.
+type between struct {
+	*users
+	before, after func()
+}
+
+func (b *between) Raise(ctx context.Context, name string, end bool, except string) (int64, error) {
+	b.before()
+	version, err := b.users.Raise(ctx, name, end, except)
+	b.after()
+	return version, err
+}
+
+// PROTOCOLS 2: a raise goes to the clock, so that a table from an older copy gives no number twice, and a recovery knows its own
+// ending all the same. Another ending refuses it, whenever it came; a change of roles does not.
+func TestRecovery_ATK_S15_ATK_D13_OwnEnding(t *testing.T) {
+	ended := func(u *users) func() { return func() { _, _ = u.Raise(context.Background(), "ann", true, "") } }
+	renewed := func(u *users) func() { return func() { _, _ = u.Raise(context.Background(), "ann", false, "") } }
+	for name, c := range map[string]struct {
+		before, after func(*users) func()
+		code          auth.Code
+	}{
+		"alone":             {nil, nil, ""},
+		"ended before":      {ended, nil, auth.LoginFailed},
+		"ended after":       {nil, ended, auth.LoginFailed},
+		"renewed before":    {renewed, nil, ""},
+		"renewed after":     {nil, renewed, ""},
+		"ended and renewed": {ended, renewed, auth.LoginFailed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			users, b := demo(t), &between{before: func() {}, after: func() {}}
+			b.users = users
+			a, err := newApp(t, users, b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			key, err := a.factors.Begin(t.Context(), "ann", "ann")
+			if err != nil {
+				t.Fatal(err)
+			}
+			codes, err := a.factors.Confirm(t.Context(), "ann", code(t, key.Secret(), 0))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := users.swapFactor("ann", active); err != nil {
+				t.Fatal(err)
+			}
+			p, err := users.login(t.Context(), "ann", "password of ann")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.before != nil {
+				b.before = c.before(users)
+			}
+			if c.after != nil {
+				b.after = c.after(users)
+			}
+			err = a.secondFactor(t.Context(), p, codes.List()[0])
+			if c.code != "" && auth.CodeOf(err) != c.code || c.code == "" && err != nil {
+				t.Fatalf("got %v, expected %q", err, c.code)
+			}
+			if err == nil {
+				if _, err := a.sessions.Start(t.Context(), session.Login{Principal: p}); err != nil {
+					t.Errorf("the login did not begin: %v", err)
+				}
+			}
+		})
+	}
+}
+
+// ATK-D13: a new user begins at the clock, and each raise is there or above.
+func TestUsers_ATK_D13_VersionsByClock(t *testing.T) {
+	before := time.Now().UnixMilli()
+	users := demo(t)
+	row, _ := users.read("ann")
+	if row.numbers.Version < before {
+		t.Errorf("a new user has version %d, expected the clock's, %d or more", row.numbers.Version, before)
+	}
+	users.rows["ann"].numbers.Version = 7 // an older copy
+	for last := before - 1; last < before+2; {
+		version, err := users.Raise(t.Context(), "ann", true, "")
+		if err != nil || version <= last {
+			t.Fatalf("got %d, %v after %d", version, err, last)
+		}
+		last = version
+	}
+}
+
 // A crash between the two writes of an enrolment or a removal leaves nobody without a factor and nobody locked out.
 func TestFactor_BetweenTwoWrites(t *testing.T) {
 	users := demo(t)
@@ -256,9 +345,10 @@ func TestFactor_RefusedChange(t *testing.T) {
 	}
 }
 
-// newApp is the application without its routes.
-func newApp(t *testing.T, users *users) (*app, error) {
+// newApp is the application without its routes. Its sessions ask users, or what is instead of them.
+func newApp(t *testing.T, users *users, instead ...session.Subjects) (*app, error) {
 	t.Helper()
+	subjects := append(instead, users)[0]
 	const origin = "http://127.0.0.1:8080"
 	keys := tokens.NewKeyring(tokens.FromSecret([]byte(tokens.GenerateSecret())))
 	s, err := newStores()
@@ -269,7 +359,7 @@ func newApp(t *testing.T, users *users) (*app, error) {
 	if err != nil {
 		return nil, err
 	}
-	sessions, err := session.New(session.Config{Store: s.sessions, Tokens: tok, Subjects: users})
+	sessions, err := session.New(session.Config{Store: s.sessions, Tokens: tok, Subjects: subjects})
 	if err != nil {
 		return nil, err
 	}

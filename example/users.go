@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/doorward/doorward/auth"
 	"github.com/doorward/doorward/auth/password"
@@ -25,6 +26,7 @@ type user struct {
 	roles   []string
 	factor  string          // "", changing or active
 	numbers session.Numbers // three columns: version, ended_below, except
+	endings int             // how often the sessions were ended: so a recovery knows its own ending from another's
 }
 
 // A second factor that comes or goes is changing in the users table before and after that is so in the store of factors: a
@@ -58,14 +60,15 @@ func demoUsers() (u *users, hint string, err error) {
 	return u, hint, nil
 }
 
-// add makes a user, if there is none of this name yet.
+// add makes a user, if there is none of this name yet. The version begins at the clock, so that a user who comes after another
+// one of the same name has none of the other's numbers.
 func (u *users) add(name, hash string, roles ...string) (added bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.rows[name] != nil {
 		return false
 	}
-	u.rows[name] = &user{hash: hash, roles: roles, numbers: session.Numbers{Version: 1}}
+	u.rows[name] = &user{hash: hash, roles: roles, numbers: session.Numbers{Version: time.Now().UnixMilli()}}
 	return true
 }
 
@@ -100,12 +103,14 @@ func (u *users) Load(_ context.Context, name, _ string) (session.Subject, error)
 	return session.Subject{Roles: row.roles, Competencies: slices.Compact(competencies), Numbers: row.numbers}, nil
 }
 
-// Raise makes the tokens of a user stale; with end it ends the sessions too, but for one.
+// Raise makes the tokens of a user stale; with end it ends the sessions too, but for one. By the clock a table that came back
+// from an older copy gives no number twice: UPDATE ... SET version = GREATEST(version + 1, the clock in ms).
 func (u *users) Raise(_ context.Context, name string, end bool, except string) (int64, error) {
 	var version int64
 	err := u.change(name, func(row *user) {
-		row.numbers.Version++
+		row.numbers.Version = max(row.numbers.Version+1, time.Now().UnixMilli())
 		if end {
+			row.endings++
 			row.numbers.EndedBelow, row.numbers.Except = row.numbers.Version, except
 		}
 		version = row.numbers.Version

@@ -99,7 +99,7 @@ type cookieRefresh struct {
 // before decides. It returns the request that goes on, and what the answer's header owes to the client.
 func (f *cookieRefresh) before(w http.ResponseWriter, r *http.Request) (*http.Request, *owed, error) {
 	if tried(r) != nil {
-		return r, nil, nil // once a request: a second late showing would end the session
+		return r, nil, nil // once a request: what the first one was answered stands
 	}
 	token, unreadable := f.Jar.Refresh(r)
 	switch {

@@ -225,6 +225,40 @@ func TestRefreshFromCookieEnds(t *testing.T) {
 	})
 }
 
+// U-25: a login that is limited to an organisation opens nothing while its subject is no member there. It is a guest on
+// public pages, and keeps its cookies for the day on which he is one again.
+func TestOptionalAuth_U_25_NoMember(t *testing.T) {
+	captureLog(t)
+	f := &fakeSessions{err: fmt.Errorf("%w: no member", auth.TenantForbidden)}
+	for name, c := range map[string]struct {
+		guard   middleware.Middleware
+		headers []string
+		code    auth.Code
+	}{
+		"OptionalAuth":                       {middleware.OptionalAuth(jarBrowser), []string{stale}, ""},
+		"OptionalAuth, no access":            {middleware.OptionalAuth(jarBrowser), []string{noAccess}, ""},
+		"OptionalAuth, a further credential": {middleware.OptionalAuth(bearer, jarBrowser), []string{stale, "Authorization: Bearer expired"}, auth.TenantForbidden},
+		"RequireAuth":                        {middleware.RequireAuth(jarBrowser), []string{stale}, auth.TenantForbidden},
+		"RequireAuth, no access":             {middleware.RequireAuth(jarBrowser), []string{noAccess}, auth.TenantForbidden},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := serve(middleware.Chain(refreshing(t, f), c.guard)(whoami), request("GET", "/", append(c.headers, sameOrigin)...))
+			want(t, w, c.code)
+			if c.code == "" && w.Body.String() != "nobody" {
+				t.Errorf("somebody: %q", w.Body)
+			}
+			if got := cookiesOf(w.Header()); got != nil {
+				t.Errorf("set %q", got)
+			}
+		})
+	}
+	t.Run("in header: who shows a token is told, STD-H09", func(t *testing.T) {
+		h := middleware.Chain(refreshing(t, f, inHeader), middleware.OptionalAuth(bearer))(whoami)
+		want(t, serve(h, request("GET", "/", noAccess, sameOrigin, "Authorization: Bearer expired")), auth.TenantForbidden)
+		want(t, serve(h, request("GET", "/", noAccess, sameOrigin)), "")
+	})
+}
+
 // A race, an outage, a fault: nothing is cleared, and guards say what is so. STD-S10, ATK-S16.
 func TestRefreshFromCookieNotNow(t *testing.T) {
 	captureLog(t)

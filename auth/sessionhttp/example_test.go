@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/doorward/doorward/auth"
 	"github.com/doorward/doorward/auth/password"
@@ -41,7 +42,7 @@ type row struct {
 func newTable(email, pw string, roles ...string) *table {
 	hasher := must(password.New(password.Config{}))
 	hash := must(hasher.Hash(context.Background(), pw))
-	return &table{hasher: hasher, rows: map[string]*row{email: {hash: hash, roles: roles, version: 1}}}
+	return &table{hasher: hasher, rows: map[string]*row{email: {hash: hash, roles: roles, version: time.Now().UnixMilli()}}}
 }
 
 // Load is SELECT roles, version, ended_below, except FROM users WHERE id = ? AND NOT blocked.
@@ -55,7 +56,7 @@ func (t *table) Load(_ context.Context, id, _ string) (session.Subject, error) {
 	return session.Subject{Roles: u.roles, Numbers: session.Numbers{Version: u.version, EndedBelow: u.endedBelow, Except: u.except}}, nil
 }
 
-// Raise is UPDATE users SET version = version + 1, ... WHERE id = ? RETURNING version.
+// Raise is UPDATE users SET version = GREATEST(version + 1, the clock in ms), ... WHERE id = ? RETURNING version.
 func (t *table) Raise(_ context.Context, id string, end bool, except string) (int64, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -63,7 +64,7 @@ func (t *table) Raise(_ context.Context, id string, end bool, except string) (in
 	if u == nil {
 		return 0, auth.LoginFailed
 	}
-	u.version++
+	u.version = max(u.version+1, time.Now().UnixMilli())
 	if end {
 		u.endedBelow, u.except = u.version, except
 	}

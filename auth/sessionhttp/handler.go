@@ -147,16 +147,47 @@ func (h *handler) refresh(w http.ResponseWriter, r *http.Request) (err error) {
 	if err != nil {
 		return h.shown(err)
 	}
-	// What fails its MAC costs the network, what is ours costs its session alone: all the clients of an office refresh at
-	// once when a new epoch or a raised version has made their access tokens stale.
-	limit := h.bySession
-	id, err := h.Sessions.SessionOf(token)
-	if err != nil {
-		limit = h.byNetwork
+	return h.mint(w, r, token, func(w http.ResponseWriter, r *http.Request) error { return h.exchange(w, r, token) })
+}
+
+// mint lets exchange answer with what it makes of a refresh token, within the limits.
+func (h *handler) mint(w http.ResponseWriter, r *http.Request, token string, exchange endpoint) error {
+	within := func(limit middleware.Middleware, do endpoint) error {
+		limit(endpoint(func(w http.ResponseWriter, r *http.Request) error { return h.shown(do(w, r)) })).ServeHTTP(w, r)
+		return nil
 	}
-	exchange := endpoint(func(w http.ResponseWriter, r *http.Request) error { return h.shown(h.exchange(w, r, token)) })
-	limit(exchange).ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), refreshOf{}, id)))
-	return nil
+	id, err := h.Sessions.SessionOf(token)
+	if err != nil { // no token of ours: it costs the network, before any store is asked
+		return within(h.byNetwork, exchange)
+	}
+	// The session's budget stops minting and never judging: whoever has a copy of the token could keep the budget empty, and
+	// the owner's older token, by which the theft is seen, would not be judged. So Lend, which writes nothing, is asked first.
+	ofPage := h.isOfPage(r, id)
+	_, err = h.Sessions.Lend(r.Context(), token, auth.ClientOf(r))
+	switch {
+	case err == nil && ofPage == nil:
+		r = r.WithContext(context.WithValue(r.Context(), refreshOf{}, id))
+		return within(h.bySession, exchange)
+	case err == nil:
+		err = ofPage
+	case isOutage(err): // nobody knows what this token is: it must not come to an exchange without a limit
+	case ofPage == nil, session.Ended(err), auth.CodeOf(err) == auth.TokenExpired:
+		// Nothing is minted for this token. The exchange says why, ends what was stolen, and clears a dead cookie.
+		err = exchange(w, r)
+	default:
+		err = ofPage
+	}
+	// A refusal that changes nothing costs the network, and not the session, whose owner would be locked out by whoever
+	// repeats it. An end is told whatever the network has done, since all clients of an office may learn of theirs at once.
+	if err == nil || session.Ended(err) || isOutage(err) {
+		return h.shown(err)
+	}
+	return within(h.byNetwork, func(http.ResponseWriter, *http.Request) error { return err })
+}
+
+func isOutage(err error) bool {
+	code := auth.CodeOf(err)
+	return code == auth.StoreUnavailable || code == auth.Internal
 }
 
 type refreshOf struct{}
@@ -175,12 +206,9 @@ func (h *handler) exchange(w http.ResponseWriter, r *http.Request, token string)
 		}
 		return h.give(w, r, pair)
 	}
-	if err := h.isOfPage(r, token); err != nil {
-		return err
-	}
 	// Another tab, or RefreshFromCookie before this, may have rotated a moment ago. A second swap would make a
 	// grandparent of the token that parallel requests still carry, and end the session for it: RefreshCookie makes
-	// none. A late showing, which it forgives once, is not forgiven here, where it comes from no slow upload.
+	// none. Late showings, which it forgives for a minute, are not forgiven here, where they come from no slow upload.
 	pair, err := h.Sessions.RefreshCookie(r.Context(), token, auth.ClientOf(r))
 	if auth.CodeOf(err) == auth.TokenExpired {
 		pair, err = h.Sessions.Refresh(r.Context(), token, auth.ClientOf(r))
@@ -212,11 +240,13 @@ func (h *handler) narrow(w http.ResponseWriter, r *http.Request) error {
 	if len(missing) > 0 {
 		return &invalid{missing}
 	}
-	pair, err := h.Sessions.Narrow(r.Context(), in.Token, in.Tenant, auth.ClientOf(r))
-	if err != nil {
-		return err
-	}
-	return write(w, answer{Session: pair.Session, ExpiresIn: seconds(pair.AccessExpires), TokenType: "Bearer", Access: pair.Access})
+	return h.mint(w, r, in.Token, func(w http.ResponseWriter, r *http.Request) error {
+		pair, err := h.Sessions.Narrow(r.Context(), in.Token, in.Tenant, auth.ClientOf(r))
+		if err != nil {
+			return err
+		}
+		return write(w, answer{Session: pair.Session, ExpiresIn: seconds(pair.AccessExpires), TokenType: "Bearer", Access: pair.Access})
+	})
 }
 
 // logout answers 204 when what was shown works nowhere any more.
@@ -233,14 +263,23 @@ func (h *handler) logout(w http.ResponseWriter, r *http.Request) error {
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
+	var id string
 	token, err := h.Jar.Refresh(r)
 	if err == nil {
-		if err := h.isOfPage(r, token); err != nil {
-			return err
-		}
-		err = h.Sessions.Logout(r.Context(), token)
+		id, err = h.Sessions.SessionOf(token)
 		if auth.CodeOf(err) == auth.TokenInvalid { // nothing that ever came from us
 			err = auth.CredentialsMissing
+		}
+	}
+	if err == nil {
+		// Whether the cookie is of the page's session is seen without I/O. So neither a subject that is no member any
+		// more nor an outage of the users table keeps anybody from ending his own.
+		if refused := h.isOfPage(r, id); refused == nil {
+			err = h.Sessions.Logout(r.Context(), token)
+		} else if _, lent := h.Sessions.Lend(r.Context(), token, auth.ClientOf(r)); session.Ended(lent) {
+			err = auth.CredentialsMissing // the cookie's session is over: what the page has is its access token
+		} else {
+			return refused
 		}
 	}
 	if err != nil && auth.CodeOf(err) == auth.CredentialsMissing {
@@ -249,7 +288,7 @@ func (h *handler) logout(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err // a seal or a key that this node does not know, an outage: the session may live
 	}
-	return h.gone(w, r)
+	return h.gone(w, r, id)
 }
 
 // endByAccess ends the session of the access token, where there is no refresh token to do it by.
@@ -341,7 +380,7 @@ func (h *handler) endAll(w http.ResponseWriter, r *http.Request) error {
 			if err := h.Sessions.EndAll(r.Context(), p.Subject); err != nil {
 				return err
 			}
-			return h.gone(w, r)
+			return h.gone(w, r, p.Session)
 		})
 	}
 	return fmt.Errorf("%w: the query of DELETE sessions: got %q, expected none or except=current", auth.RequestMalformed, auth.Printable(r.URL.RawQuery, 64))
@@ -357,15 +396,15 @@ func (h *handler) end(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if id == p.Session {
-		return h.gone(w, r)
+		return h.gone(w, r, id)
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
 
-// gone answers a client whose own session has ended.
-func (h *handler) gone(w http.ResponseWriter, r *http.Request) error {
-	if !h.Bearer && !h.ofAnother(r) {
+// gone answers a client whose own session, that of the id, has ended.
+func (h *handler) gone(w http.ResponseWriter, r *http.Request, id string) error {
+	if !h.Bearer && !h.ofAnother(r, id) {
 		if err := h.Jar.Clear(w, r); err != nil {
 			return err
 		}

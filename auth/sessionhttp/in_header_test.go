@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/doorward/doorward/auth"
 )
 
 // The access token comes in a header and never in a cookie, the refresh token the other way round, and no body has one.
@@ -115,16 +117,80 @@ func TestInHeaderTwoUsers(t *testing.T) {
 	})
 }
 
-// An outage is told, and neither refreshes nor ends what may be another's.
-func TestInHeaderOutage(t *testing.T) {
+// An outage is told by a refresh. A logout asks nobody whose session the cookie is of: neither an outage of the users table
+// nor, U-25, a membership that is gone keeps anybody logged in. What is another's stays.
+func TestInHeaderLogout_U_25(t *testing.T) {
+	for name, c := range map[string]struct {
+		err  error
+		code int
+		says string
+	}{
+		"no member":                   {auth.TenantForbidden, 403, "tenant_forbidden"},
+		"an outage":                   {errOutage, 503, "store_unavailable"},
+		"the subject is gone as well": {auth.LoginFailed, 401, "token_revoked"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := setup(t)
+			ann, bob := w.page(), w.page()
+			ann.login("acme/ann")
+			old := ann.copied()
+			bob.login("acme/bob")
+			w.users.fail(c.err)
+			if c.code != 401 { // which ends it
+				want(t, ann.byRefresh("/refresh"), c.code, c.says)
+				foreign := ann.copied()
+				foreign.cookies = bob.copied().cookies
+				want(t, foreign.byRefresh("/logout"), 403, "csrf_failed")
+				want(t, foreign.do("POST", "/logout", "", "Authorization", ""), 403, "csrf_failed")
+			}
+			want(t, ann.byRefresh("/logout"), 204, "")
+			if len(ann.cookies) > 0 {
+				t.Errorf("kept %v", ann.cookies)
+			}
+			w.users.fail(nil)
+			want(t, ann.do("GET", "/session", ""), 401, "token_revoked")
+			want(t, old.byRefresh("/refresh"), 401, "token_revoked")
+			want(t, bob.byRefresh("/refresh"), 200, "expires_in")
+		})
+	}
+}
+
+// A page whose cookie is of another's session that is over has its access token alone: a logout ends what that is of.
+func TestInHeaderLogoutBesideDeadCookie(t *testing.T) {
 	w := setup(t)
-	c := w.page()
-	c.login("acme/ann")
+	ann, bob := w.page(), w.page()
+	ann.login("acme/ann")
+	bob.login("acme/bob")
+	ann.cookies = bob.copied().cookies
+	ok(t, w.sessions.EndAll(t.Context(), "bob"))
+	want(t, ann.byRefresh("/logout"), 204, "")
+	want(t, ann.do("GET", "/session", ""), 401, "token_revoked")
+	if len(ann.cookies) > 0 {
+		t.Errorf("kept %v", ann.cookies)
+	}
+}
+
+// Ending one's own session clears one's own cookie, also during an outage of the users table.
+func TestInHeaderEndDuringOutage(t *testing.T) {
+	w := setup(t)
+	ann, bob := w.page(), w.page()
+	id := ann.login("acme/ann")
+	foreign := ann.copied()
+	bob.login("acme/bob")
+	foreign.cookies = bob.copied().cookies
 	w.users.fail(errOutage)
-	want(t, c.byRefresh("/logout"), 503, "store_unavailable")
+	want(t, ann.do("DELETE", "/sessions/"+id, ""), 204, "")
+	if len(ann.cookies) > 0 {
+		t.Errorf("kept %v", ann.cookies)
+	}
 	w.users.fail(nil)
-	want(t, c.do("GET", "/session", ""), 200, "ann")
-	want(t, c.byRefresh("/logout"), 204, "")
+	id = foreign.login("acme/ann")
+	foreign.cookies = bob.copied().cookies
+	w.users.fail(errOutage)
+	want(t, foreign.do("DELETE", "/sessions/"+id, ""), 204, "")
+	if len(foreign.cookies) != 1 {
+		t.Error("the other's cookie was cleared, and nobody knew whether his session is over")
+	}
 }
 
 // Behind RefreshFromCookie the endpoint rotates no second time, and the token comes from there.

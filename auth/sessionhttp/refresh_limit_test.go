@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -77,7 +80,6 @@ func TestRefresh_F_71_Office(t *testing.T) {
 func TestRefresh_F_71_OneSession(t *testing.T) {
 	inEach(t, func(t *testing.T, w *world, c *client) {
 		c.login("acme/ann")
-		before := c.copied()
 		tabs := 0
 		for c.byRefresh("/refresh").Code == 200 {
 			if tabs++; tabs > 400 {
@@ -88,7 +90,7 @@ func TestRefresh_F_71_OneSession(t *testing.T) {
 			t.Errorf("%d refreshes, expected 300", tabs)
 		}
 		w.told()
-		rec := before.byRefresh("/refresh") // an old one of the same session does not come to the store, which would end it
+		rec := c.byRefresh("/refresh")
 		want(t, rec, 429, "rate_limited")
 		if told := w.told(); len(told) > 0 || len(rec.Header()["Set-Cookie"]) > 0 {
 			t.Errorf("told %v, set %v", told, rec.Header())
@@ -97,6 +99,154 @@ func TestRefresh_F_71_OneSession(t *testing.T) {
 		other := w.browser()
 		other.login("acme/bob")
 		want(t, other.byRefresh("/refresh"), 200, "expires_in")
+		time.Sleep(time.Second)
+		want(t, c.byRefresh("/refresh"), 200, "expires_in")
+	})
+}
+
+// F-71, STD-S01: the budget of a session stops minting, never judging. A thief who keeps it empty is seen when the owner's
+// old token comes: the session ends. While the budget was asked first, a day of that was 429 and no event.
+func TestRefresh_F_71_STD_S01_TheftIsSeen(t *testing.T) {
+	inEach(t, func(t *testing.T, w *world, c *client) {
+		c.login("acme/ann")
+		thief := c.copied()
+		codes := map[int]int{}
+		for i := range 1200 { // at once, and then faster than the budget fills
+			codes[thief.byRefresh("/refresh").Code]++
+			if i >= 310 {
+				time.Sleep(time.Second / 2)
+			}
+		}
+		if codes[200]+codes[429] != 1200 || codes[429] < 400 {
+			t.Errorf("the thief got %v", codes)
+		}
+		for thief.byRefresh("/refresh").Code == 200 {
+			continue
+		}
+		w.told()
+		want(t, c.byRefresh("/refresh"), 401, "refresh_reused")
+		if told := w.told(); !slices.Contains(told, "reuse refresh_reused") {
+			t.Errorf("told %v", told)
+		}
+		want(t, thief.byRefresh("/refresh"), 401, "token_revoked")
+		want(t, thief.do("GET", "/session", ""), 401, "")
+	})
+}
+
+// F-71: who has a copy of the token of a bound session, and not the device, neither eats the session's budget nor, from the
+// owner's own network, keeps the owner out. What he does costs the network.
+func TestRefresh_F_71_BoundOwner(t *testing.T) {
+	inEach(t, func(t *testing.T, w *world, c *client) {
+		inner := w.Handler
+		w.Handler = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Proof") != "" {
+				r = r.WithContext(auth.Bind(r.Context(), "device:abc"))
+			}
+			inner.ServeHTTP(rw, r)
+		})
+		want(t, c.do("POST", "/login", annLogin, "Proof", "1"), 200, "")
+		body := func(c *client, members string) string {
+			if c.cookies != nil {
+				return ""
+			}
+			return `{"refresh_token":"` + c.refresh + `"` + members + `}`
+		}
+		thief := c.copied()
+		thief.access = "" // which is bound as well
+		codes := map[int]int{}
+		steal := func() {
+			codes[thief.do("POST", "/refresh", body(thief, ""), "X-CSRF-Token", "").Code]++
+			if c.cookies == nil {
+				codes[thief.do("POST", "/narrow", body(thief, `,"tenant":"club"`)).Code]++
+			}
+		}
+		for range 400 {
+			steal()
+		}
+		for range 30 {
+			for range 60 {
+				time.Sleep(time.Second)
+				steal()
+			}
+			want(t, c.do("POST", "/refresh", body(c, ""), "Proof", "1"), 200, "expires_in")
+		}
+		if codes[401] == 0 || codes[401] > 60+2*31*60/15 || len(codes) != 2 || codes[429] == 0 {
+			t.Errorf("the thief got %v, expected 401 and 429 alone", codes)
+		}
+	})
+}
+
+// F-71: in an office all learn at once that their sessions are over, and every cookie goes, also where the network has nothing left.
+func TestRefresh_F_71_OfficeEnded(t *testing.T) {
+	w := setup(t, func(c *sessionhttp.Config) { c.RefreshPerNetwork = ratelimit.Rate{N: 1, Per: time.Hour} })
+	office := []*client{}
+	for i := range 30 {
+		c := []func() *client{w.browser, w.page, w.program}[i%3]()
+		c.login("acme/ann")
+		office = append(office, c)
+	}
+	ok(t, w.sessions.EndAll(t.Context(), "ann"))
+	junk := w.program()
+	want(t, junk.do("POST", "/refresh", `{"refresh_token":"junk"}`), 401, "token_invalid")
+	want(t, junk.do("POST", "/refresh", `{"refresh_token":"junk"}`), 429, "rate_limited")
+	for _, c := range office {
+		want(t, c.byRefresh("/refresh"), 401, "token_revoked")
+		if len(c.cookies) > 0 {
+			t.Errorf("kept %v", c.cookies)
+		}
+	}
+}
+
+// F-71: a page whose cookie is by now another's takes nothing from the other's budget.
+func TestRefresh_F_71_InHeaderTwoUsers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := setup(t)
+		ann, bob := w.page(), w.page()
+		ann.login("acme/ann")
+		bob.login("acme/bob")
+		ann.cookies = bob.cookies
+		codes := map[int]int{}
+		for range 400 {
+			codes[ann.byRefresh("/refresh").Code]++
+		}
+		if codes[403] != 60 || codes[429] != 340 {
+			t.Errorf("got %v, expected 60 times 403 and then 429", codes)
+		}
+		want(t, bob.byRefresh("/refresh"), 200, "expires_in")
+	})
+}
+
+// F-71: narrow has the limits of refresh, and its refusals name the refresh token.
+func TestNarrow_F_71_Limits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := setup(t)
+		c := w.program()
+		c.login("acme/ann")
+		narrow := func(token string) *httptest.ResponseRecorder {
+			return w.program().do("POST", "/narrow", `{"refresh_token":"`+token+`","tenant":"club"}`)
+		}
+		rec := narrow("dwr1.junk.junk.junk")
+		want(t, rec, 401, "refresh token")
+		if got := rec.Header().Get("WWW-Authenticate"); !strings.Contains(got, "refresh token") {
+			t.Errorf("WWW-Authenticate: %s", got)
+		}
+		codes := map[int]int{}
+		for range 99 {
+			codes[narrow("dwr1.junk.junk.junk").Code]++
+		}
+		if codes[401] != 59 || codes[429] != 40 {
+			t.Errorf("junk: got %v, expected 60 in all and then 429", codes)
+		}
+		clear(codes)
+		for range 400 {
+			codes[narrow(c.refresh).Code]++
+		}
+		if codes[200] != 300 || codes[429] != 100 {
+			t.Errorf("got %v, expected 300 and then 429", codes)
+		}
+		want(t, c.byRefresh("/refresh"), 429, "rate_limited") // it is one budget
+		ok(t, w.sessions.Logout(t.Context(), c.refresh))
+		want(t, narrow(c.refresh), 401, "token_revoked")
 	})
 }
 

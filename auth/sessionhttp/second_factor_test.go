@@ -85,6 +85,13 @@ func TestSecondFactor_ATK_S12(t *testing.T) {
 	want(t, w.program().do("POST", "/login", annCode+recovery[0]+`"}`), 200, "access_token")
 	want(t, w.program().do("POST", "/login", annCode+recovery[0]+`"}`), 401, "login_failed")
 	w.program().login("acme/bob") // has no factor
+	w.mu.Lock()
+	for _, e := range w.events {
+		if e.Outcome == "second_factor_required" && e.Owner != (auth.Owner{Issuer: origin, Subject: "ann"}) {
+			t.Errorf("told of %+v", e.Owner)
+		}
+	}
+	w.mu.Unlock()
 	told := w.told()
 	if !slices.Contains(told, "login second_factor_required") {
 		t.Errorf("events: %q", told)

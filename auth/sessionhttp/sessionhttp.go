@@ -56,12 +56,18 @@ type Config struct {
 	// "password" is. Where its Issuer is "" it takes that of Sessions, and where its Observe is nil the one below.
 	Limit middleware.LoginLimit
 
-	// RefreshPerSession bounds the refreshes of one session, of which the token names it by its MAC: 300 at once, and 300
-	// more in 5 minutes. So many a client never makes that refreshes when its access token ends (30 s at least), with
-	// 20 tabs that each do so, nor when all refresh at once since their tokens have become stale. RefreshPerNetwork
-	// bounds what is no token of ours, by the client's network: 60 in 15 minutes of an IPv4 address or an IPv6 /64, five
-	// times that of a /48. Zero means these. What is above is 429, which ends nothing and expires no cookie. An
-	// office is never limited together by tokens that are ours. They use Limit.Limiter.
+	// RefreshPerSession bounds what one session is given by refresh and narrow together: 300 at once, and 300 more in 5
+	// minutes. A client that refreshes when its access token ends (30 s at least) never needs so many, with 20 tabs that each
+	// do so, nor when all refresh at once since their tokens have become stale. The limit stops minting alone: a token that
+	// gets nothing is judged whatever the budget, and takes nothing from it. So nobody who has a copy of a token keeps a
+	// theft from being seen, or locks the owner out.
+	//
+	// RefreshPerNetwork bounds by the client's network what is no token of ours, before any store is asked, and the refusals
+	// of tokens that are ours, such as a binding that is not shown: 60 in 15 minutes of an IPv4 address or an IPv6 /64, five
+	// times that of a /48. That a session is over is told without a limit, and an outage costs nobody. Zero means these.
+	//
+	// What is above is 429, which ends nothing and expires no cookie. An office is never limited together by tokens that
+	// are good. They use Limit.Limiter.
 	RefreshPerSession, RefreshPerNetwork ratelimit.Rate
 
 	// LoginsPerSubject and LoginsPerNetwork bound the logins that succeed, and the calls that end all or all other sessions of a
