@@ -152,12 +152,16 @@ func (k *Keys) Create(ctx context.Context, s Spec) (auth.Secret, Key, error) {
 // no longer than they would have; with 0 they are all dead when Rotate returns, which is the answer to a
 // leak. A key that is rotated four times within the overlaps, or twice at the same moment, is auth.Busy.
 //
-// Another subject's key is auth.NotFound, as is one that is not there or has expired.
-func (k *Keys) Rotate(ctx context.Context, subject, id string, overlap time.Duration) (auth.Secret, Key, error) {
+// tenant is what the asker is limited to: his Principal.Tenant, "" for an asker who is not limited. A limited asker has
+// the keys of that organisation alone, because a rotation hands out a secret with all that the key may do.
+//
+// Another subject's key is auth.NotFound, as is one of another tenant than the asker's, and one that is not there or
+// has expired.
+func (k *Keys) Rotate(ctx context.Context, subject, tenant, id string, overlap time.Duration) (auth.Secret, Key, error) {
 	if overlap < 0 || overlap > maxOverlap {
 		return auth.Secret{}, Key{}, invalid{"overlap": "Between 0 and 30 days."}
 	}
-	old, err := k.owned(ctx, subject, id)
+	old, err := k.owned(ctx, subject, tenant, id)
 	if err != nil {
 		return auth.Secret{}, Key{}, err
 	}
@@ -189,10 +193,16 @@ func (k *Keys) Rotate(ctx context.Context, subject, id string, overlap time.Dura
 }
 
 // Revoke ends the subject's key of this id, all its secrets: when it has returned nil no node accepts it.
-// Another subject's key is auth.NotFound, as is one that is not there.
-func (k *Keys) Revoke(ctx context.Context, subject, id string) error {
+// Another subject's key is auth.NotFound, as is one of another tenant than the asker's (see [Keys.Rotate]), and one that is
+// not there.
+func (k *Keys) Revoke(ctx context.Context, subject, tenant, id string) error {
 	if !isID(id) {
 		return errNone
+	}
+	if tenant != "" { // a look beforehand is enough: a key never changes its tenant, and an id never comes back
+		if _, err := k.owned(ctx, subject, tenant, id); err != nil {
+			return err
+		}
 	}
 	ok, err := k.c.Store.Delete(ctx, k.owner(subject), id)
 	if err = storeError(err); err == nil && !ok {
@@ -210,19 +220,21 @@ func (k *Keys) RevokeAll(ctx context.Context, subject string) error {
 	list, err := k.c.Store.List(ctx, k.owner(subject))
 	err = storeError(err)
 	for _, key := range list { // also after an error: what can be ended is
-		if failed := k.Revoke(ctx, subject, key.ID); failed != nil && auth.CodeOf(failed) != auth.NotFound {
+		if failed := k.Revoke(ctx, subject, "", key.ID); failed != nil && auth.CodeOf(failed) != auth.NotFound {
 			err = errors.Join(err, failed)
 		}
 	}
 	return err
 }
 
-// List returns the subject's keys, of all organisations, the last made first.
-func (k *Keys) List(ctx context.Context, subject string) ([]Key, error) {
+// List returns the subject's keys, the last made first: those of all organisations, or of the one that the asker is
+// limited to (see [Keys.Rotate]).
+func (k *Keys) List(ctx context.Context, subject, tenant string) ([]Key, error) {
 	list, err := k.c.Store.List(ctx, k.owner(subject))
 	if err != nil {
 		return nil, storeError(err)
 	}
+	list = slices.DeleteFunc(list, func(key Key) bool { return !reaches(tenant, key) })
 	slices.SortFunc(list, func(a, b Key) int { return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(a.ID, b.ID)) })
 	return list, nil
 }
@@ -234,8 +246,11 @@ func (k *Keys) owner(subject string) auth.Owner {
 	return auth.Owner{Issuer: k.c.Issuer, Subject: subject}
 }
 
-// owned returns the key of this id if it is this subject's.
-func (k *Keys) owned(ctx context.Context, subject, id string) (Record, error) {
+// reaches says whether an asker who is limited to tenant has anything to do with a key of its owner's.
+func reaches(tenant string, key Key) bool { return tenant == "" || tenant == key.Tenant }
+
+// owned returns the key of this id if it is this subject's, and one that the asker reaches.
+func (k *Keys) owned(ctx context.Context, subject, tenant, id string) (Record, error) {
 	if !isID(id) {
 		return Record{}, errNone
 	}
@@ -245,7 +260,7 @@ func (k *Keys) owned(ctx context.Context, subject, id string) (Record, error) {
 		return Record{}, errNone
 	case err != nil:
 		return Record{}, storeError(err)
-	case r.Owner != k.owner(subject):
+	case r.Owner != k.owner(subject) || !reaches(tenant, r.Key):
 		return Record{}, errNone
 	}
 	return r, r.check(id)
