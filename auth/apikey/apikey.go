@@ -30,6 +30,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/doorward/doorward/auth"
+	"github.com/doorward/doorward/internal/sample"
 )
 
 const (
@@ -67,15 +68,20 @@ type Config struct {
 	// of its owner; see [Keys.RevokeAll].
 	Validate func(context.Context, *auth.Principal) error
 
-	// Observe is told of "key_create", "key_rotate", "key_revoke", and of a "key" that was shown and refused.
-	// auth.Log is ready. It is called within the call and must be quick.
+	// Observe is told of "key_create", "key_rotate", "key_revoke", and of a "key" of ours that was shown and refused: of one
+	// key and code once in 10 s, of one code 60 times a minute; Missed says how many were left out. An id that is not there is
+	// told by middleware.ObserveRefusals alone, as strangers invent ids. auth.Log is ready. It is called within the call and
+	// must be quick.
 	Observe func(context.Context, auth.Event)
 
 	Now func() time.Time
 }
 
 // Keys makes and verifies API keys. It is safe for concurrent use.
-type Keys struct{ c Config }
+type Keys struct {
+	c    Config
+	told sample.Sampler // of uses that were refused
+}
 
 // New checks c and fills in the defaults. It does no I/O. Its errors say what was got and what was expected.
 func New(c Config) (*Keys, error) {
@@ -100,7 +106,7 @@ func New(c Config) (*Keys, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	return &Keys{c}, nil
+	return &Keys{c: c, told: sample.Sampler{Now: c.Now}}, nil
 }
 
 // A Spec says what key is wanted. Subject and Tenant are the application's word; Name, Scopes and Life may be the
@@ -274,6 +280,10 @@ func (k *Keys) make(id string) string {
 func (k *Keys) now() time.Time { return time.UnixMilli(k.c.Now().UnixMilli()) }
 
 func (k *Keys) tell(ctx context.Context, name string, key Key, err error) {
+	k.observe(ctx, name, key, 0, err)
+}
+
+func (k *Keys) observe(ctx context.Context, name string, key Key, missed int, err error) {
 	outcome := "ok"
 	switch {
 	case err != nil && auth.CodeOf(err) == auth.StoreUnavailable:
@@ -281,7 +291,7 @@ func (k *Keys) tell(ctx context.Context, name string, key Key, err error) {
 	case err != nil:
 		outcome = string(auth.CodeOf(err))
 	}
-	k.c.Observe(ctx, auth.Event{Owner: key.Owner, Name: name, Outcome: outcome, Time: k.now(), Key: key.ID, Err: err})
+	k.c.Observe(ctx, auth.Event{Owner: key.Owner, Name: name, Outcome: outcome, Time: k.now(), Key: key.ID, Missed: missed, Err: err})
 }
 
 func earlier(a, b time.Time) time.Time {
