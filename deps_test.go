@@ -29,7 +29,7 @@ var mayImport = map[string][]string{
 	"auth/session/redissession": {"auth", "auth/session", "revocation", "revocation/redisrev", "github.com/redis/go-redis/v9"},
 	"auth/sessionhttp":          {"auth", "auth/session", "cookies", "middleware", "ratelimit", "github.com/go-json-experiment/json"},
 	"auth/storetest":            {"auth", "auth/session", "auth/apikey", "auth/onetime", "auth/totp", "middleware"},
-	"auth/apikey":               {"auth"},
+	"auth/apikey":               {"auth", "internal/sample"},
 	"auth/apikey/redisapikey":   {"auth", "auth/apikey", "internal/redisguard", "github.com/redis/go-redis/v9"},
 	"auth/onetime":              {"auth", "middleware", "tokens", "internal/derive"},
 	"auth/onetime/redisonetime": {"auth", "auth/onetime", "internal/redisguard", "github.com/redis/go-redis/v9"},
@@ -45,14 +45,15 @@ var mayImport = map[string][]string{
 	"ratelimit":                 {"auth"},
 	"ratelimit/redislimit":      {"auth", "ratelimit", "internal/redisguard", "github.com/redis/go-redis/v9"},
 	"internal/derive":           {}, // each use of a secret, in one place; internal, so that no application asks for one
+	"internal/sample":           {}, // how often strangers' doings are told of, with the same bounds everywhere
 	"internal/redisguard":       {"internal/shorthash", "github.com/redis/go-redis/v9"},
 	"internal/shorthash":        {},
-	"middleware":                {"auth", "cookies", "ratelimit", "internal/derive", "github.com/go-json-experiment/json", "golang.org/x/text"},
+	"middleware":                {"auth", "cookies", "ratelimit", "internal/derive", "internal/sample", "github.com/go-json-experiment/json", "golang.org/x/text"},
 	"example":                   {anything},
 }
 
 // smallProgram is all of ours that a program with one guarded route links.
-var smallProgram = []string{"auth", "tokens", "middleware", "cookies", "ratelimit", "internal/derive"}
+var smallProgram = []string{"auth", "tokens", "middleware", "cookies", "ratelimit", "internal/derive", "internal/sample"}
 
 // TestImports holds every package to its row. A package under internal without one serves tests: it may
 // import what those need, and is imported by nothing else.

@@ -105,7 +105,9 @@ func (s site) hasher() *password.Hasher {
 
 // named is what events of logins call an account.
 func (s site) named() string {
-	return middleware.LoginLimit{Limiter: ratelimit.NewMemory(0), Issuer: s.name, Keys: s.ring}.Named("ann")
+	name, err := middleware.LoginLimit{Limiter: ratelimit.NewMemory(0), Issuer: s.name, Keys: s.ring}.Named("ann")
+	s.ok(err)
+	return name
 }
 
 func (s site) jar() cookies.Jar { return cookies.Jar{Seal: cookies.Seal{Keys: s.ring, Issuer: s.name}} }

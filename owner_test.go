@@ -168,7 +168,7 @@ func TestOwner_U_24_OnePersonTwoOrganisations(t *testing.T) {
 			}
 			for _, p := range []*pool{here, there} {
 				rows, err := p.sessions.List(t.Context(), "ann")
-				keys, err2 := p.keys.List(t.Context(), "ann")
+				keys, err2 := p.keys.List(t.Context(), "ann", "")
 				if err != nil || err2 != nil || len(rows) != 3 || len(keys) != 3 {
 					t.Errorf("got %d sessions and %d keys, %v, %v, expected one list of three", len(rows), len(keys), err, err2)
 				}

@@ -81,7 +81,7 @@ func (p Policy) Clear(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	put(w.Header(), f.expired())
+	put(w.Header(), f.expired(r)...)
 	return nil
 }
 
@@ -190,15 +190,22 @@ func (f *form) cookie(value string) *http.Cookie {
 }
 
 // expired repeats every attribute: a browser ignores the deletion of a prefixed cookie that breaks
-// the prefix's rules, keeps one whose path differs, and looks for a partitioned one in another jar.
-func (f *form) expired() *http.Cookie {
+// the prefix's rules, keeps one whose path differs, and looks for a partitioned one in another jar. Where InsecureCrossSite
+// is on, or two cookies came, both jars may have one, since the setting has changed, and each line reaches one of them.
+func (f *form) expired(r *http.Request) []*http.Cookie {
 	c := f.cookie("")
 	c.MaxAge = -1
-	return c
+	if !f.secure || !f.partitioned && f.count(r) < 2 { // browsers take Partitioned with Secure only
+		return []*http.Cookie{c}
+	}
+	other := *c
+	other.Partitioned = !c.Partitioned
+	return []*http.Cookie{c, &other}
 }
 
-// put sets each cookie in h in place of whatever h has set under that name. A response with two is
-// against RFC 6265bis section 4.1.1, and which one a browser keeps is a matter of order.
+// put sets the cookies in h in place of whatever h has set under their names. A response with two of one name is
+// against RFC 6265bis section 4.1.1, and which one a browser keeps is a matter of order; but for an expiry of a partitioned
+// and another one, which are two cookies of a browser.
 func put(h http.Header, cookies ...*http.Cookie) {
 	var lines []string
 	for _, line := range h["Set-Cookie"] {

@@ -11,8 +11,9 @@ import (
 // A Jar is how the two cookies of a session are set, read and expired. The zero value is the strict
 // setting: __Host-access and __Host-refresh, Secure, HttpOnly, SameSite=Lax, Path=/.
 //
-// Its fields mean what they mean in [Policy]. There is no Path, since a session is refreshed in front
-// of any route, and only __Host- keeps subdomains from setting the same cookie. Read it with
+// Its fields mean what they mean in [Policy]. A Jar has no Path: sessions are refreshed in front of any route, and
+// browsers take the prefix __Host- with the path "/" alone, which keeps subdomains from setting the same cookie. Read
+// the access token with
 //
 //	auth.Cookie(jar.Access, tok)
 type Jar struct {
@@ -65,7 +66,7 @@ func setAlone(w http.ResponseWriter, r *http.Request, one *Policy, value string,
 	}
 	put(w.Header(), set)
 	if value, fault := f.find(r); value != "" || fault != "" {
-		put(w.Header(), f.expired())
+		put(w.Header(), f.expired(r)...)
 	}
 	return nil
 }
@@ -119,7 +120,7 @@ func (j *Jar) expired(r *http.Request) ([]*http.Cookie, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []*http.Cookie{a.expired(), b.expired()}, nil
+	return append(a.expired(r), b.expired(r)...), nil
 }
 
 // policies returns those of the access and the refresh cookie.

@@ -43,7 +43,7 @@ func TestJarLifetimes(t *testing.T) {
 			{"access only, with an earlier session's refresh cookie", pair, "__Host-refresh=old",
 				[]string{"__Host-access=a; Path=/; Max-Age=60" + attributes, "__Host-refresh" + gone}},
 			{"access only, with two refresh cookies", pair, "__Host-refresh=old; __Host-refresh=evil",
-				[]string{"__Host-access=a; Path=/; Max-Age=60" + attributes, "__Host-refresh" + gone}},
+				[]string{"__Host-access=a; Path=/; Max-Age=60" + attributes, "__Host-refresh" + gone, "__Host-refresh" + gone + "; Partitioned"}},
 		} {
 			w := httptest.NewRecorder()
 			if err := (cookies.Jar{}).Set(w, request(c.sent), &c.pair); err != nil {
@@ -204,7 +204,7 @@ func TestSTD_C07_TossedCookieOverTheWire(t *testing.T) {
 	if status != 400 || !strings.Contains(body, `"code":"request_malformed"`) || strings.Contains(body, "evil") {
 		t.Errorf("got %d %s", status, body)
 	}
-	if want := []string{"__Host-access" + gone, "__Host-refresh" + gone}; !slices.Equal(h["Set-Cookie"], want) {
+	if want := []string{"__Host-access" + gone, "__Host-access" + gone + "; Partitioned", "__Host-refresh" + gone}; !slices.Equal(h["Set-Cookie"], want) {
 		t.Errorf("got %q, want %q", h["Set-Cookie"], want)
 	}
 	if h.Get("Cache-Control") != "no-store" {
@@ -213,5 +213,50 @@ func TestSTD_C07_TossedCookieOverTheWire(t *testing.T) {
 	root, _ := url.Parse(s.URL + "/")
 	if left := client.Jar.Cookies(root); len(left) != 0 {
 		t.Errorf("the client still has %v", left)
+	}
+}
+
+// A browser keeps a partitioned cookie and another one of the same name apart. Where InsecureCrossSite was switched on or off
+// both come, which is 400; both must go, or the browser is locked out until its user deletes cookies by hand.
+func TestJar_STD_C04_SwitchedCrossSite(t *testing.T) {
+	for name, c := range map[string]struct {
+		jar  cookies.Jar
+		sent string
+		want int // expiries of each cookie
+	}{
+		"switched on":              {cookies.Jar{InsecureCrossSite: true}, "__Host-access=old; __Host-access=new; __Host-refresh=old; __Host-refresh=new", 2},
+		"switched on, one is left": {cookies.Jar{InsecureCrossSite: true}, "__Host-access=o d; __Host-refresh=old", 2},
+		"switched off":             {cookies.Jar{}, "__Host-access=old; __Host-access=new; __Host-refresh=old; __Host-refresh=new", 2},
+		"never switched":           {cookies.Jar{}, "__Host-access=o d; __Host-refresh=old", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := request(c.sent)
+			cleared, refused := httptest.NewRecorder(), httptest.NewRecorder()
+			if err := c.jar.Clear(cleared, r); err != nil {
+				t.Fatal(err)
+			}
+			_, err := c.jar.Access(r)
+			auth.WriteProblem(refused, err)
+			for how, w := range map[string]*httptest.ResponseRecorder{"Clear": cleared, "400": refused} {
+				partitioned := map[string]int{}
+				plain := map[string]int{}
+				for _, line := range lines(w) {
+					cookie, err := http.ParseSetCookie(line)
+					if err != nil || cookie.MaxAge >= 0 || !cookie.Secure || cookie.Path != "/" {
+						t.Fatalf("%s: got %s, %v", how, line, err)
+					}
+					if cookie.Partitioned {
+						partitioned[cookie.Name]++
+					} else {
+						plain[cookie.Name]++
+					}
+				}
+				for _, name := range []string{"__Host-access", "__Host-refresh"} {
+					if plain[name] != 1 || partitioned[name] != c.want-1 {
+						t.Errorf("%s: %s: got %q", how, name, lines(w))
+					}
+				}
+			}
+		})
 	}
 }

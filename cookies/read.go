@@ -24,7 +24,7 @@ func (p Policy) Get(r *http.Request) (string, error) {
 	}
 	value, fault := f.find(r)
 	if fault != "" {
-		return "", &malformed{fault, []*http.Cookie{f.expired()}}
+		return "", &malformed{fault, f.expired(r)}
 	}
 	return p.open(&f, r, value)
 }
@@ -70,6 +70,18 @@ func (f *form) find(r *http.Request) (value, fault string) {
 		return "", "the value of the cookie " + f.fullName() + " is empty or holds a byte that is never set"
 	}
 	return value, ""
+}
+
+// count returns how many cookies of this name came.
+func (f *form) count(r *http.Request) (n int) {
+	for _, line := range r.Header["Cookie"] {
+		for pair := range strings.SplitSeq(line, ";") {
+			if _, ours := f.cutName(textproto.TrimString(pair)); ours {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // cutName returns what follows the name and "=" in a pair, and whether the name is ours. The name

@@ -267,7 +267,7 @@ func (a *app) listKeys(r *http.Request, p *auth.Principal) (any, error) {
 		Expires  time.Time `json:"expires"`
 		LastUsed time.Time `json:"last_used,omitzero"`
 	}
-	keys, err := a.keys.List(r.Context(), p.Subject)
+	keys, err := a.keys.List(r.Context(), p.Subject, p.Tenant)
 	list := make([]listed, len(keys))
 	for i, k := range keys {
 		list[i] = listed{k.ID, k.Name, k.Scopes, k.Expires, k.LastUsed}
@@ -276,7 +276,7 @@ func (a *app) listKeys(r *http.Request, p *auth.Principal) (any, error) {
 }
 
 func (a *app) revokeKey(r *http.Request, p *auth.Principal) (any, error) {
-	return nil, a.keys.Revoke(r.Context(), p.Subject, r.PathValue("id"))
+	return nil, a.keys.Revoke(r.Context(), p.Subject, p.Tenant, r.PathValue("id"))
 }
 
 // An invitation is what its link says, so that nobody who has it can choose another role.

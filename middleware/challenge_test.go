@@ -64,10 +64,13 @@ func TestChallenges_P_12(t *testing.T) {
 			if header, value, ok := strings.Cut(c.header, ": "); ok {
 				r.Header.Set(header, value)
 			}
-			w := serve(c.guard(whoami), r)
-			want(t, w, c.code)
-			if got := w.Header()["Www-Authenticate"]; !slices.Equal(got, c.want) {
-				t.Errorf("got  %q\nwant %q", got, c.want)
+			own := middleware.OnError(func(w http.ResponseWriter, _ *http.Request, err error) { auth.WriteProblem(w, err) })
+			for how, outer := range map[string]middleware.Middleware{"by default": middleware.Chain(), "OnError": own} {
+				w := serve(outer(c.guard(whoami)), r)
+				want(t, w, c.code)
+				if got := w.Header()["Www-Authenticate"]; !slices.Equal(got, c.want) {
+					t.Errorf("%s: got  %q\nwant %q", how, got, c.want)
+				}
 			}
 		})
 	}

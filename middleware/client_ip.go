@@ -1,6 +1,7 @@
 package middleware
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -29,7 +30,7 @@ const maxClientHeader = 4096
 // for then anybody within the trusted networks could pose as anybody else there. Proxies that pass on what
 // a client sent make any of this worthless: see that each appends, or replaces.
 //
-// A peer whose RemoteAddr is no address, as on a Unix socket, is 500: that server needs [TrustUnixSocket].
+// A peer on a Unix socket, whatever its end is called, and one whose RemoteAddr is no address are 500: that server needs [TrustUnixSocket].
 // An empty or impossible header name, no trusted network, or an invalid one makes every request 500.
 func ClientIP(header string, trusted ...netip.Prefix) Middleware {
 	if len(trusted) == 0 {
@@ -64,26 +65,39 @@ func clientIP(name, header string, trusted []netip.Prefix, socket bool) Middlewa
 	}
 	return wrap(func(_ http.ResponseWriter, r *http.Request) (*http.Request, error) {
 		peer, err := netip.ParseAddrPort(r.RemoteAddr)
+		local := isSocket(r)
 		switch {
-		case err != nil && !(socket && isSocket(r)):
+		case (local || err != nil) && !(local && socket):
 			return nil, fmt.Errorf("middleware: %s: got a peer %q, expected address:port; a server on a Unix socket needs TrustUnixSocket",
 				name, auth.Printable(r.RemoteAddr, 64))
-		case err == nil && !nets.contain(plain(peer.Addr())):
+		case !local && !nets.contain(plain(peer.Addr())):
 			return r, nil
 		}
 		client, ok := clientAddress(header, r.Header[header], nets)
-		if !ok {
+		if !ok && !(local && err == nil) {
 			return r, nil
 		}
-		r = r.WithContext(r.Context()) // a copy: RemoteAddr outside stays the peer
-		r.RemoteAddr = client.String()
+		ctx := r.Context()
+		if local {
+			ctx = context.WithValue(ctx, socketReadKey{}, true)
+		}
+		r = r.WithContext(ctx) // a copy: RemoteAddr outside stays the peer
+		if r.RemoteAddr = client.String(); !ok {
+			r.RemoteAddr = "@" // the peer has bound its end to a file that is called like an address
+		}
 		return r, nil
 	})
 }
 
-// isSocket says whether r came over a Unix socket: by the listener, where net/http has told, since a RemoteAddr that some
-// other middleware has made unreadable is no sign of one.
+// socketReadKey is in the context of a request whose RemoteAddr is a client's, though it came over a Unix socket.
+type socketReadKey struct{}
+
+// isSocket says whether the RemoteAddr of r is the peer's on a Unix socket: by the listener, where net/http has told, since a
+// peer chooses what its own end is called, and a RemoteAddr that some other middleware has made unreadable is no sign.
 func isSocket(r *http.Request) bool {
+	if r.Context().Value(socketReadKey{}) != nil {
+		return false
+	}
 	if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
 		return local.Network() == "unix"
 	}

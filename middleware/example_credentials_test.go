@@ -82,3 +82,28 @@ func ExampleBindDevice() {
 	// true
 	// GET /payments 401 step_up_required
 }
+
+// exampleMember proves ann, whose grants hold in the organisation "chess".
+type exampleMember struct{}
+
+func (exampleMember) Verify(context.Context, string) (*auth.Principal, error) {
+	return &auth.Principal{Subject: "ann", Tenant: "chess", Roles: []string{"admin"}}, nil
+}
+
+func ExampleRequireTenant() {
+	mux := http.NewServeMux()
+	guard, remove := middleware.RequireAuth(auth.Bearer(exampleMember{})), http.HandlerFunc(hello)
+
+	clubs := middleware.Chain(guard, middleware.RequireTenant(auth.PathTenant("org")), middleware.RequireRole("admin"))
+	mux.Handle("DELETE /orgs/{org}/members/{id}", clubs(remove))
+
+	mux.Handle("DELETE /users/{id}", middleware.Chain(guard, middleware.RequireRole("admin"))(remove)) // of the platform
+
+	show(mux, "DELETE", "/orgs/chess/members/7", "Authorization: Bearer token-of-ann")
+	show(mux, "DELETE", "/orgs/rowing/members/7", "Authorization: Bearer token-of-ann")
+	show(mux, "DELETE", "/users/7", "Authorization: Bearer token-of-ann")
+	// Output:
+	// DELETE /orgs/chess/members/7 200 hello ann
+	// DELETE /orgs/rowing/members/7 403 tenant_forbidden
+	// DELETE /users/7 403 tenant_forbidden
+}

@@ -2,6 +2,7 @@ package middleware_test
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"log"
@@ -66,6 +67,7 @@ func ExampleFailures() {
 	limit := middleware.LoginLimit{Limiter: ratelimit.NewMemory(0), Issuer: "https://app.example.com"}
 
 	limit.Failures, limit.Subject, limit.Keys = failures, users.subjectOf, keys
+	limit.Decoy = func(_ context.Context, email string) error { return users.check(email, rand.Text()) } // crypto/rand
 
 	h := middleware.RateLimitLogin(limit)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		middleware.WriteError(w, r, auth.LoginFailed)

@@ -26,7 +26,8 @@ const (
 
 // Failures counts the tries at a password for longer than a limit remembers: 5 in 15 minutes are 480 a day, for
 // ever. At 100 within 30 days the password is off: each login answers login_failed unasked, except from known devices,
-// which have counts of their own, until [LoginLimit.Reset]. A login that succeeds gives back its own try and no
+// which have counts of their own, until [LoginLimit.Reset]. [LoginLimit.Decoy] is asked before that answer, so that it takes
+// as long as a wrong password. A login that succeeds gives back its own try and no
 // other, or a guesser could stay at 99 between two logins of the owner.
 //
 // A key is 43 letters, digits, "-" and "_". It names a subject of one issuer, with or without a device, or one of 65,536
@@ -53,7 +54,8 @@ type Failures interface {
 	Take(ctx context.Context, key string, most int, span time.Duration) (taken string, err error)
 
 	// Give gives one try back, once for each that was taken. It changes nothing where the count that taken names has been
-	// dropped or has begun anew.
+	// dropped or has begun anew. A count that it brings to 0 may be forgotten or stay: both let a whole span's tries on,
+	// and one that stays begins anew when its span is over.
 	Give(ctx context.Context, key, taken string) error
 
 	// Drop makes the count of key as new. One that is not there is dropped already.
@@ -155,7 +157,7 @@ func (c *LoginLimit) failureKey(subject, name, device string) (string, error) {
 		return "", err
 	}
 	if subject == "" {
-		return countKey("unknown", c.Issuer, strconv.Itoa(int(binary.BigEndian.Uint32(slot))%unknownNames)), nil
+		return countKey("unknown", c.Issuer, strconv.FormatUint(uint64(binary.BigEndian.Uint32(slot)%unknownNames), 10)), nil
 	}
 	return countKey("subject", c.Issuer, subject, device), nil
 }

@@ -25,9 +25,11 @@ type login struct {
 
 	mu     sync.Mutex
 	events map[string]int // by outcome
+	decoys int            // how often a password was looked at that nobody has
 	checks int            // how often a password was looked at
 	resets map[string]time.Time
 	fails  map[string]int // what the count of each key is
+	decoy  error          // what it says
 	counts middleware.MemoryFailures
 }
 
@@ -52,6 +54,12 @@ func newLogin(t testing.TB, change func(*login)) *login {
 				return "", nil
 			}
 			return "id of " + account, nil
+		},
+		Decoy: func(_ context.Context, account string) error {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			a.decoys++
+			return a.decoy
 		},
 		Observe: func(_ context.Context, e auth.Event) {
 			a.mu.Lock()

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"golang.org/x/text/unicode/norm"
@@ -19,6 +20,22 @@ import (
 
 // maxLoginBody is the longest body of a login, in bytes.
 const maxLoginBody = 64 << 10
+
+// maxAccount is the longest account, in bytes. No address and no usual name in a directory is longer, and to bring 64 KiB into
+// one form takes longer than all else that a login does before its password.
+const maxAccount = 1024
+
+// wrongAccount says what is wrong with the text of an account, "" for nothing. Databases refuse NUL and invalid UTF-8, or
+// cut a text there, and then another account is tried than was counted.
+func wrongAccount(account string) string {
+	switch {
+	case len(account) > maxAccount:
+		return fmt.Sprintf("longer than %d bytes", maxAccount)
+	case !utf8.ValidString(account) || strings.ContainsRune(account, 0):
+		return "not valid"
+	}
+	return ""
+}
 
 // readLoginBody reads the whole body.
 func readLoginBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
@@ -67,7 +84,8 @@ func loginFields(r *http.Request, body []byte, names []string) (values map[strin
 		form := r.PostForm // somebody outside has consumed the body for it
 		if form == nil {
 			if form, err = url.ParseQuery(string(body)); err != nil {
-				return nil, nil, fmt.Errorf("%w: a login's form: %w", auth.RequestMalformed, err)
+				// Without what the parser says: it quotes what was typed, which may be part of a password.
+				return nil, nil, fmt.Errorf("%w: a login's form that cannot be unescaped, or has too many fields", auth.RequestMalformed)
 			}
 		}
 		values, err = formFields(form, names)
@@ -93,7 +111,7 @@ func formFields(form url.Values, names []string) (map[string]string, error) {
 // sharesName says whether a form has another name that some reader takes for field.
 func sharesName(form url.Values, field string) bool {
 	for name := range form {
-		if name != field && looseName(name) == looseName(field) {
+		if name != field && looksLike(name, field) {
 			return true
 		}
 	}
@@ -102,22 +120,26 @@ func sharesName(form url.Values, field string) bool {
 
 // jsonFields reads one JSON object. jsontext refuses duplicate names and invalid UTF-8 at every depth.
 func jsonFields(body []byte, names []string) (values map[string]string, wrong invalidFields, err error) {
+	d := jsontext.NewDecoder(bytes.NewReader(body))
 	malformed := func(err error) (map[string]string, invalidFields, error) {
 		return nil, nil, fmt.Errorf("%w: a login's JSON: %w", auth.RequestMalformed, err)
 	}
-	d := jsontext.NewDecoder(bytes.NewReader(body))
+	// Without what the parser says: it quotes what was typed, which may be part of a password.
+	syntax := func() (map[string]string, invalidFields, error) {
+		return malformed(fmt.Errorf("a fault of syntax, or a name twice, after the offset %d", d.InputOffset()))
+	}
 	if t, err := d.ReadToken(); err != nil || t.Kind() != '{' {
-		return malformed(errors.Join(errors.New("it is no object"), err))
+		return malformed(errors.New("it is no object"))
 	}
 	values, wrong = map[string]string{}, invalidFields{}
 	for d.PeekKind() == '"' {
 		t, err := d.ReadToken()
 		if err != nil {
-			return malformed(err)
+			return syntax()
 		}
 		name := t.String()
 		for _, field := range names { // as encoding/json compares
-			if name != field && looseName(name) == looseName(field) {
+			if name != field && looksLike(name, field) {
 				return malformed(fmt.Errorf("a member that is %q in another spelling", field))
 			}
 		}
@@ -134,14 +156,14 @@ func jsonFields(body []byte, names []string) (values map[string]string, wrong in
 			wrong[name], err = "wrong type", d.SkipValue()
 		}
 		if err != nil {
-			return malformed(err)
+			return syntax()
 		}
 	}
 	if _, err := d.ReadToken(); err != nil { // the closing brace, or what is wrong
-		return malformed(err)
+		return syntax()
 	}
 	if _, err := d.ReadToken(); !errors.Is(err, io.EOF) {
-		return malformed(errors.Join(errors.New("more than one value"), err))
+		return malformed(errors.New("more than one value"))
 	}
 	return values, wrong, nil
 }
@@ -155,15 +177,31 @@ func (e invalidFields) Error() string {
 func (e invalidFields) Unwrap() error             { return auth.ValidationFailed }
 func (e invalidFields) Fields() map[string]string { return e }
 
-// looseName is equal for names that some reader takes for one another: in encoding/json letter case does not
-// count, in its successor "_" and "-" may not either.
-func looseName(name string) string {
-	return strings.Map(func(r rune) rune {
-		if r == '_' || r == '-' {
-			return -1
+// looksLike says whether some reader takes two names for one another: in encoding/json letter case does not count, in its
+// successor "_" and "-" may not either. It stops at the first difference, however long a stranger's name is.
+func looksLike(a, b string) bool {
+	for {
+		var one, other rune
+		one, a = nextOfName(a)
+		other, b = nextOfName(b)
+		if one != other {
+			return false
 		}
-		return foldRune(r)
-	}, name)
+		if one < 0 {
+			return true
+		}
+	}
+}
+
+// nextOfName takes the next rune off a name, -1 at its end.
+func nextOfName(name string) (r rune, rest string) {
+	for name != "" {
+		r, size := utf8.DecodeRuneInString(name)
+		if name = name[size:]; r != '_' && r != '-' {
+			return foldRune(r), name
+		}
+	}
+	return -1, ""
 }
 
 // canonicalAccount is one form of all spellings of an account: NFKC, case folded, trimmed, and without marks

@@ -8,15 +8,16 @@ import (
 	"slices"
 	"strconv"
 	"sync"
-	"time"
 
 	"github.com/doorward/doorward/auth"
+	"github.com/doorward/doorward/internal/sample"
 	"github.com/doorward/doorward/ratelimit"
 )
 
 // A loginTry is one request at a login: what was taken for it, and how it is given back.
 type loginTry struct {
 	limit *LoginLimit
+	told  *sample.Sampler // of the events of limit
 	w     http.ResponseWriter
 	r     *http.Request // as it came: its context is outside of this limit
 
@@ -63,7 +64,9 @@ func (t *loginTry) identify(body []byte) error {
 			return err
 		}
 	}
-	if t.of(account); t.name == "" && lacks[c.Field] == "" { // blank, say
+	if wrong := wrongAccount(account); wrong != "" { // looked at before anything that a long one makes dear
+		lacks[c.Field] = wrong
+	} else if t.of(account); t.name == "" && lacks[c.Field] == "" { // blank, say
 		lacks[c.Field] = "required"
 	}
 	if len(lacks) > 0 {
@@ -74,10 +77,15 @@ func (t *loginTry) identify(body []byte) error {
 
 // of says whose login it is.
 func (t *loginTry) of(account string) {
-	t.account, t.name = account, account
-	if t.limit.Account == nil {
-		t.name = canonicalAccount(account)
+	t.account, t.name = account, t.limit.form(account)
+}
+
+// form is the one form of an account that stands for all that are counted together.
+func (c *LoginLimit) form(account string) string {
+	if c.Account != nil || wrongAccount(account) != "" {
+		return account
 	}
+	return canonicalAccount(account)
 }
 
 // know finds out whether the device is known.
@@ -160,6 +168,10 @@ func (t *loginTry) reserve() error {
 	if t.taken == "" {
 		err := fmt.Errorf("%w: the password is off after %d failures in %v", auth.LoginFailed, maxFailures, failureSpan)
 		t.tell("off", err)
+		if busy := c.Decoy(t.r.Context(), t.account); auth.CodeOf(busy) == auth.Busy {
+			t.settle(t.giveBack) // as where a password was not looked at
+			return busy
+		}
 		return err
 	}
 	return nil
@@ -279,9 +291,16 @@ func (t *loginTry) refund(ctx context.Context, n int) error {
 
 // tell tells Observe.
 func (t *loginTry) tell(outcome string, err error) {
-	if c := t.limit; c.Observe != nil {
-		c.Observe(t.r.Context(), auth.Event{
-			Name: "limit", Outcome: outcome, Time: time.Now(), Account: c.Named(t.account), Client: auth.ClientOf(t.r), Err: err,
-		})
+	c := t.limit
+	if c.Observe == nil {
+		return
 	}
+	account, _ := c.named(t.account, t.name) // RateLimitLogin has tried the key; one that cannot be had now is ""
+	now, missed, due := t.told.Due(sample.Kind{Word: outcome, Place: account})
+	if !due {
+		return
+	}
+	c.Observe(t.r.Context(), auth.Event{
+		Name: "limit", Outcome: outcome, Time: now, Missed: missed, Account: account, Client: auth.ClientOf(t.r), Err: err,
+	})
 }

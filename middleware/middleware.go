@@ -75,7 +75,8 @@ func broken(cause string) Middleware {
 
 // answer is a handler that answers every request with err.
 func answer(err error) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { WriteError(w, r, err) })
+	told := newTeller(Refusals{Observe: logRefusal(slog.LevelInfo)}) // of its own, so that each cause is told
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { refuse(w, r, err, told) })
 }
 
 // isSafe says whether a method is one that changes nothing (RFC 9110 section 9.2.1). TRACE is left out:

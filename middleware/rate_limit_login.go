@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/doorward/doorward/auth"
+	"github.com/doorward/doorward/internal/sample"
 	"github.com/doorward/doorward/ratelimit"
 )
 
@@ -24,7 +25,7 @@ const (
 	// loginPatience bounds how long a login that has succeeded waits for its tries to be given back.
 	loginPatience = 2 * time.Second
 
-	maxEventAccount = 128 // bytes of a typed account that an event holds
+	maxEventAccount = 128 // bytes of a typed account that an event shows, before they are escaped
 )
 
 // LoginLimit says how [RateLimitLogin] counts. Limiter and Issuer are demanded, with Failures also Subject and Keys.
@@ -63,6 +64,13 @@ type LoginLimit struct {
 	Failures Failures
 	Subject  func(ctx context.Context, account string) (string, error)
 
+	// Decoy does with an account what the handler does with a wrong password for it, with a text that is no password: it
+	// looks the account up and hashes. Demanded with Failures; sessionhttp fills it in with its Login. It is asked where a
+	// password is off, because an answer that comes at once would show which names share a user's count and, after the
+	// secret of Keys has changed, which names exist. What it returns counts for nothing but an error with the code busy,
+	// which is answered as the handler's is.
+	Decoy func(ctx context.Context, account string) error
+
 	// Keys gives the key of hashes of what was typed, in events and in the choice of the count that unknown names share.
 	// Nil is a random key of this process: then events of two processes do not show that they are about one account.
 	Keys KeySource
@@ -74,7 +82,8 @@ type LoginLimit struct {
 
 	// Observe is told of events named "limit": each refusal with the outcome "account", "network" or "off", each try
 	// above Overall with "overall", and with "kept" and the cause that a success could not give tries back. Their
-	// Account is what [LoginLimit.Named] says. nil tells nobody.
+	// Account is what [LoginLimit.Named] says. Of one outcome and account one is told in 10 s, of one outcome 60 a minute
+	// over all accounts; its Missed says how many were left out since the last one. nil tells nobody.
 	Observe func(context.Context, auth.Event)
 
 	// AllowTypedAccounts writes the account into events as it was typed. People type passwords where it belongs, which are
@@ -85,19 +94,31 @@ type LoginLimit struct {
 // Named returns how events name an account that was typed: "#" and 22 characters of a keyed hash of its one form, so that
 // who knows the account and the key finds its events, and a password that was typed there cannot be guessed at from
 // a log. The key is that of Keys for Issuer, and changes with the current secret. With AllowTypedAccounts it is the
-// account itself, escaped (see auth.Printable) and cut to 128 bytes. "" stays "", and a key that cannot be had makes "".
-func (c LoginLimit) Named(account string) string {
+// account itself, of which the first 128 bytes are kept and then escaped (see auth.Printable). "" stays "". No Issuer and a
+// key that cannot be had are errors.
+func (c LoginLimit) Named(account string) (string, error) {
+	return c.named(account, c.form(account))
+}
+
+// named is Named of an account whose form is known: folding is dear.
+func (c *LoginLimit) named(account, form string) (string, error) {
 	if account == "" || c.AllowTypedAccounts {
-		return auth.Printable(account, maxEventAccount)
+		return auth.Printable(account, maxEventAccount), nil
 	}
-	if c.Account == nil {
-		account = canonicalAccount(account)
+	if c.Issuer == "" {
+		return "", errNoIssuer("Named")
 	}
-	sum, err := c.hashed("event", account)
+	sum, err := c.hashed("event", form)
 	if err != nil {
-		return ""
+		return "", err
 	}
-	return "#" + base64.RawURLEncoding.EncodeToString(sum)[:22]
+	return "#" + base64.RawURLEncoding.EncodeToString(sum)[:22], nil
+}
+
+// errNoIssuer is for the value that an application has given to another package, which has filled in a copy.
+func errNoIssuer(method string) error {
+	return fmt.Errorf("middleware: LoginLimit.%s needs the Issuer: got none, expected that of the login; "+
+		"where the limit stands in sessionhttp.Config set it to that of the sessions", method)
 }
 
 // RateLimitLogin limits the tries at a login, for a route that does nothing else. Put [ClientIP] outside where a
@@ -112,24 +133,29 @@ func (c LoginLimit) Named(account string) string {
 //
 // The body is read, at most 64 KiB of it (413), and the handler reads it again. Of Field and Required it must leave no
 // doubt: a name twice or in another letter case, or in the query, is 400; other content types are 415. One that is
-// missing, empty or no text is 422 validation_failed with the fields, and takes from the network's budget alone.
+// missing, empty or no text is 422 validation_failed with the fields, and takes from the network's budget alone. So is an
+// account of more than 1,024 bytes, of invalid UTF-8 or with a NUL.
 //
 // Every answer has RateLimit-Policy and RateLimit of the network's budget, a refusal those of the budget that
-// refused and Retry-After, and no-store. If the Limiter or Failures fail the answer is 503 store_unavailable. A request
+// refused and Retry-After, and no-store; but for 400, 413 and 415, which are decided before a budget is asked. If the Limiter or Failures fail the answer is 503 store_unavailable. A request
 // whose RemoteAddr is no address is 500: see [ClientIP] and [TrustUnixSocket].
 //
-// A nil Limiter, no Issuer, both Field and Account, Failures without Subject or Keys, Devices that NewDevices did not
+// A nil Limiter, no Issuer, both Field and Account, Failures without Subject, Keys or Decoy, Devices that NewDevices did not
 // make and an impossible rate make every request 500.
 func RateLimitLogin(c LoginLimit) Middleware {
 	if err := c.fill(); err != nil {
 		return broken(err.Error())
 	}
+	if c.Failures != nil && c.Decoy == nil {
+		return broken("RateLimitLogin needs a Decoy beside Failures: got nil")
+	}
+	told := &sample.Sampler{}
 	return wrap(func(w http.ResponseWriter, r *http.Request) (*http.Request, error) {
 		body, err := readLoginBody(w, r)
 		if err != nil {
 			return nil, err
 		}
-		t := &loginTry{limit: &c, w: w, r: r}
+		t := &loginTry{limit: &c, told: told, w: w, r: r}
 		if err := t.identify(body); auth.CodeOf(err) == auth.ValidationFailed {
 			return nil, t.noLogin(err)
 		} else if err != nil {
@@ -148,8 +174,11 @@ func RateLimitLogin(c LoginLimit) Middleware {
 
 // Reset makes an account's budget as new and drops the count of its failures. Call it when the account's credentials were
 // reset. account is as its user types it, or as Account returns it; other spellings keep their budgets. Known
-// devices are dropped by what was given to [NewDevices].
+// devices are dropped by what was given to [NewDevices]. No Issuer is an error: a budget belongs to one.
 func (c LoginLimit) Reset(ctx context.Context, account string) error {
+	if c.Issuer == "" {
+		return errNoIssuer("Reset")
+	}
 	if err := c.fill(); err != nil {
 		return errors.New("middleware: " + err.Error())
 	}

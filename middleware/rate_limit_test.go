@@ -210,6 +210,7 @@ func TestRateLimitFailsClosed(t *testing.T) {
 		"login, no issuer":              {middleware.RateLimitLogin(middleware.LoginLimit{Limiter: down}), auth.Internal},
 		"login, failures of nobody":     {middleware.RateLimitLogin(middleware.LoginLimit{Limiter: down, Issuer: own, Failures: noFailures{}, Keys: keys}), auth.Internal},
 		"login, failures without a key": {middleware.RateLimitLogin(middleware.LoginLimit{Limiter: down, Issuer: own, Failures: noFailures{}, Subject: nobodys}), auth.Internal},
+		"login, failures, no decoy":     {middleware.RateLimitLogin(middleware.LoginLimit{Limiter: down, Issuer: own, Failures: noFailures{}, Subject: nobodys, Keys: keys}), auth.Internal},
 		"login, a key without bytes":    {middleware.RateLimitLogin(middleware.LoginLimit{Limiter: down, Issuer: own, Keys: secrets{}}), auth.Internal},
 		"login, a field without a name": {middleware.RateLimitLogin(middleware.LoginLimit{Limiter: down, Issuer: own, Required: []string{""}}), auth.Internal},
 		"login, a field twice":          {middleware.RateLimitLogin(middleware.LoginLimit{Limiter: down, Issuer: own, Required: []string{"account"}}), auth.Internal},

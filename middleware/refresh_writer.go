@@ -32,7 +32,7 @@ func (o *owed) put(h http.Header) {
 		theirs, ours := false, false
 		for _, s := range h["Set-Cookie"] {
 			ours = ours || s == line
-			theirs = theirs || s != line && strings.HasPrefix(s, name+"=")
+			theirs = theirs || !slices.Contains(o.cookies, s) && strings.HasPrefix(s, name+"=") // an expiry may be two lines of one name
 		}
 		if !theirs && !ours {
 			h["Set-Cookie"] = append(h["Set-Cookie"], line)

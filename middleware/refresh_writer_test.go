@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/doorward/doorward/auth"
+	"github.com/doorward/doorward/cookies"
 	"github.com/doorward/doorward/middleware"
 )
 
@@ -345,5 +346,24 @@ func TestRefreshedAnswerWithATokenOfTheHandlers(t *testing.T) {
 	})), request("GET", "/", noAccess, sameOrigin))
 	if got := w.Result().Header["X-Access-Token"]; !slices.Equal(got, []string{"newer"}) {
 		t.Errorf("got %q", got)
+	}
+}
+
+// STD-C04: the expiry of a partitioned cookie is two lines of one name, and both go out, also where a handler sets others.
+func TestRefreshWriter_STD_C04_BothExpiriesGoOut(t *testing.T) {
+	jar := cookies.Jar{InsecureCrossSite: true}
+	h := refreshing(t, &fakeSessions{err: auth.TokenRevoked}, func(c *middleware.Refresh) { c.Jar = jar })(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Add("Set-Cookie", "theme=dark")
+	}))
+	w := serve(h, request("GET", "/", stale, sameOrigin))
+	count := map[string]int{}
+	for _, line := range w.Header()["Set-Cookie"] {
+		count[line]++
+	}
+	for _, name := range []string{"__Host-access", "__Host-refresh"} {
+		const gone = "=; Path=/; Max-Age=0; HttpOnly; Secure; SameSite=None"
+		if count[name+gone] != 1 || count[name+gone+"; Partitioned"] != 1 {
+			t.Errorf("%s: got %q", name, w.Header()["Set-Cookie"])
+		}
 	}
 }

@@ -6,16 +6,10 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/doorward/doorward/auth"
-)
-
-const (
-	refusalsEvery     = 10 * time.Second
-	refusalsPerMinute = 60   // of one observer, over all codes and routes
-	maxRefusalKeys    = 1024 // pairs of code and route that are counted apart
+	"github.com/doorward/doorward/internal/sample"
 )
 
 // Refusals is what [ObserveRefusals] needs. Its zero value logs to slog.Default, in a bounded number of lines.
@@ -25,8 +19,9 @@ type Refusals struct {
 	// the answer is written, and must be quick. Nil is auth.Log(nil).
 	Observe func(context.Context, auth.Event)
 
-	// Every is the shortest time between two events of one code on one route; 0 is 10 s. All codes and routes together are
-	// told of at most 60 times a minute. An event counts in Missed what was left out before it.
+	// Every is the shortest time between two events of one code on one route; 0 is 10 s. One code is told of at most 60 times
+	// a minute over all routes, so that a flood of one code hides no other code. An event counts in Missed what was left
+	// out of its code and route since the last one; what no later event follows is told by none.
 	Every time.Duration
 
 	// Debug tells of every refusal, also of requests without any credential, and adds to Err what the request came
@@ -70,32 +65,14 @@ func withTeller(r *http.Request, t *teller) *http.Request {
 // A teller tells of refusals, and counts what it leaves out.
 type teller struct {
 	Refusals
-
-	mu     sync.Mutex
-	counts map[refusalKey]*refusalCount
-	minute time.Time // when the present one began
-	told   int       // in it
-}
-
-// A refusalKey has no part that a client could choose: codes are a closed set, patterns are the application's.
-type refusalKey struct {
-	code  auth.Code
-	route string
-}
-
-type refusalCount struct {
-	last   time.Time // the last event
-	missed int       // since then
+	sample.Sampler // by code and pattern: a closed set and the application's own
 }
 
 func newTeller(c Refusals) *teller {
-	if c.Every == 0 {
-		c.Every = refusalsEvery
-	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	return &teller{Refusals: c}
+	return &teller{Refusals: c, Sampler: sample.Sampler{Every: c.Every, Now: c.Now}}
 }
 
 // silent tells nobody: what it is asked to tell has been told.
@@ -119,11 +96,11 @@ func (t *teller) tell(r *http.Request, err error) {
 	e := auth.Event{Name: "refused", Outcome: string(code), Err: err, Route: r.Pattern}
 	switch {
 	case t.Debug:
-		e.Time, e.Err = t.Now(), fmt.Errorf("%w; %s", err, came(r))
+		e.Time, e.Err = t.Refusals.Now(), fmt.Errorf("%w; %s", err, came(r))
 	case err.Error() == string(auth.CredentialsMissing):
 		return
 	default:
-		if e.Time, e.Missed, due = t.due(refusalKey{code, r.Pattern}); !due {
+		if e.Time, e.Missed, due = t.Due(sample.Kind{Word: string(code), Place: r.Pattern}); !due {
 			return
 		}
 	}
@@ -132,42 +109,6 @@ func (t *teller) tell(r *http.Request, err error) {
 		e.Owner, e.Session = p.Owner(), p.Session
 	}
 	t.Observe(r.Context(), e)
-}
-
-// due says whether a refusal is to be told now, and how many of its kind were not.
-func (t *teller) due(key refusalKey) (now time.Time, missed int, due bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	now = t.Now() // under the lock, so that no goroutine sees time go back
-	c := t.counts[key]
-	if c == nil && len(t.counts) >= maxRefusalKeys { // patterns that somebody makes up as he goes share one count
-		key = refusalKey{}
-		c = t.counts[key]
-	}
-	if c == nil {
-		if t.counts == nil {
-			t.counts = map[refusalKey]*refusalCount{}
-		}
-		c = &refusalCount{}
-		t.counts[key] = c
-	}
-	if !within(now, t.minute, time.Minute) {
-		t.minute, t.told = now, 0
-	}
-	if within(now, c.last, t.Every) || t.told >= refusalsPerMinute {
-		c.missed++
-		return now, 0, false
-	}
-	missed = c.missed
-	*c = refusalCount{last: now}
-	t.told++
-	return now, missed, true
-}
-
-// within says whether now is less than d after begin. A clock that was set back is not.
-func within(now, begin time.Time, d time.Duration) bool {
-	since := now.Sub(begin)
-	return since >= 0 && since < d
 }
 
 // Bounds of what came says, in cookies and in bytes of a cookie's name.

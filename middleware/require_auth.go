@@ -99,10 +99,7 @@ func isMissing(err error) bool {
 func authenticate(a auth.Authenticator, r *http.Request) (p *auth.Principal, err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			if v == http.ErrAbortHandler { // net/http's own word for "drop the connection and say nothing"
-				panic(v)
-			}
-			p, err = nil, fmt.Errorf("middleware: %T panicked: %v\n%s", a, v, debug.Stack())
+			p, err = nil, panicked(fmt.Sprintf("%T", a), v)
 		}
 	}()
 	p, err = a.Authenticate(r)
@@ -116,6 +113,14 @@ func authenticate(a auth.Authenticator, r *http.Request) (p *auth.Principal, err
 		return nil, err
 	}
 	return p, nil
+}
+
+// panicked is the error of an application's code that panicked with v.
+func panicked(who string, v any) error {
+	if v == http.ErrAbortHandler { // net/http's own word for "drop the connection and say nothing"
+		panic(v)
+	}
+	return fmt.Errorf("middleware: %s panicked: %v\n%s", who, v, debug.Stack())
 }
 
 // queryHasToken says whether a raw query has a parameter access_token (RFC 6750 section 2.3), also a

@@ -11,9 +11,9 @@ import (
 
 // STD-H02, STD-H09: what is bad is refused by its own code, and no later authenticator is asked.
 func TestRequireAuth_Refusals(t *testing.T) {
-	guards := map[string]middleware.Middleware{
-		"RequireAuth":  middleware.RequireAuth(bearer, browser),
-		"OptionalAuth": middleware.OptionalAuth(bearer, browser),
+	guards := map[string]func(auth.Authenticator, ...auth.Authenticator) middleware.Middleware{ // made anew, as each bounds its lines
+		"RequireAuth":  middleware.RequireAuth,
+		"OptionalAuth": middleware.OptionalAuth,
 	}
 	for name, c := range map[string]struct {
 		headers []string
@@ -38,7 +38,7 @@ func TestRequireAuth_Refusals(t *testing.T) {
 		for guard, m := range guards {
 			t.Run(name+"/"+guard, func(t *testing.T) {
 				log := captureLog(t)
-				w := serve(m(whoami), request("GET", "/", c.headers...))
+				w := serve(m(bearer, browser)(whoami), request("GET", "/", c.headers...))
 				want(t, w, c.code)
 				if strings.Contains(w.Body.String(), "secret-cause") || strings.Contains(w.Body.String(), "10.1.2.3") {
 					t.Errorf("the cause stands in the answer: %s", w.Body)

@@ -23,6 +23,7 @@ func TestRequireService(t *testing.T) {
 		{"no client", &auth.Principal{Subject: "billing", Service: true}, auth.RoleMissing},
 		{"a person of that name", &auth.Principal{Subject: "billing", ClientID: "billing", Roles: []string{"billing"}}, auth.RoleMissing},
 		{"an API key", &auth.Principal{Subject: "billing", TokenID: "billing"}, auth.RoleMissing},
+		{"limited to an organisation", &auth.Principal{Subject: "billing", ClientID: "billing", Service: true, Tenant: "club"}, auth.TenantForbidden},
 		{"nobody", nil, auth.CredentialsMissing},
 	} {
 		r := request("GET", "/")
@@ -34,6 +35,8 @@ func TestRequireService(t *testing.T) {
 			t.Errorf("%s: got %d %s, expected %q", c.name, w.Code, w.Body, c.code)
 		}
 	}
+	judged := middleware.Chain(middleware.RequireTenant(auth.OwnTenant), middleware.RequireService("billing"))(whoami) // U-24
+	want(t, serve(judged, as(request("GET", "/"), &auth.Principal{Subject: "billing", ClientID: "billing", Service: true, Tenant: "club"})), "")
 	want(t, serve(middleware.RequireService("")(whoami), as(request("GET", "/"), ambient("s"))), auth.Internal)
 	want(t, serve(middleware.RequireService("a", "")(whoami), as(request("GET", "/"), ambient("s"))), auth.Internal)
 }

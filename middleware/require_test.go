@@ -3,6 +3,7 @@ package middleware_test
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -39,6 +40,19 @@ func TestRequire_F_68_OwnRule(t *testing.T) {
 	if !strings.Contains(log.String(), "secret-cause") {
 		t.Errorf("the log lacks the cause: %s", log)
 	}
+	// A panic is 500 as well, where it would have been a connection that breaks off, in all that stands outside of the guard.
+	w := serve(middleware.Require(func(p *auth.Principal) error { return p.Claims.(error) })(whoami), as(request("GET", "/"), ambient("s")))
+	if want(t, w, auth.Internal); !strings.Contains(log.String(), "the rule of Require panicked") {
+		t.Errorf("the log lacks the panic: %s", log)
+	}
+	func() {
+		defer func() {
+			if v := recover(); v != http.ErrAbortHandler {
+				t.Errorf("got the panic %v", v)
+			}
+		}()
+		serve(middleware.Require(func(*auth.Principal) error { panic(http.ErrAbortHandler) })(whoami), as(request("GET", "/"), ambient("s")))
+	}()
 	want(t, serve(guard, request("GET", "/")), auth.CredentialsMissing)
 	want(t, serve(middleware.Require(nil)(whoami), as(request("GET", "/"), &auth.Principal{Subject: "ann"})), auth.Internal)
 }

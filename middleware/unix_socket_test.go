@@ -3,11 +3,13 @@ package middleware_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -159,4 +161,42 @@ func TestRateLimit_NoAddress(t *testing.T) {
 		t.Errorf("log %s", log)
 	}
 	want(t, serve(middleware.RateLimit(ratelimit.NewMemory(0), rate, func(*http.Request) string { return "one" })(whoami), r), "")
+}
+
+// ATK-L05: a peer on a Unix socket chooses what its own end is called. Called like a proxy's address it is no proxy, and called
+// like a client's it is no client.
+func TestUnixSocket_ATK_L05_APeerThatIsCalledLikeAnAddress(t *testing.T) {
+	seen := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = fmt.Fprint(w, r.RemoteAddr) })
+	t.Chdir(t.TempDir())
+	for name, c := range map[string]struct {
+		m      middleware.Middleware
+		header string
+		want   string
+	}{
+		"ClientIP":                     {middleware.ClientIP("X-Forwarded-For", proxies...), "X-Forwarded-For: 192.0.2.99", " 500 "},
+		"TrustUnixSocket":              {middleware.TrustUnixSocket("X-Forwarded-For"), "X-Forwarded-For: 192.0.2.99", "\n192.0.2.99:0"},
+		"TrustUnixSocket, nobody":      {middleware.TrustUnixSocket("X-Forwarded-For"), "X: y", "\n@"},
+		"both, the outer one has read": {middleware.Chain(middleware.TrustUnixSocket("X-Forwarded-For"), middleware.ClientIP("X-Forwarded-For", proxies...)), "X-Forwarded-For: 192.0.2.99", "\n192.0.2.99:0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, err := net.Listen("unix", "s")
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := &httptest.Server{Listener: l, Config: &http.Server{Handler: c.m(seen)}}
+			s.Start()
+			defer s.Close()
+			const called = "10.0.0.1:80"
+			conn, err := net.DialUnix("unix", &net.UnixAddr{Name: called, Net: "unix"}, &net.UnixAddr{Name: "s", Net: "unix"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _, _ = conn.Close(), os.Remove(called) }()
+			_, _ = fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: x\r\n%s\r\nConnection: close\r\n\r\n", c.header)
+			answer, err := io.ReadAll(conn)
+			if err != nil || !strings.Contains(string(answer), c.want) {
+				t.Errorf("got %q, %v, expected %q", answer, err, c.want)
+			}
+		})
+	}
 }

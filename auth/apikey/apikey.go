@@ -30,6 +30,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/doorward/doorward/auth"
+	"github.com/doorward/doorward/internal/sample"
 )
 
 const (
@@ -67,15 +68,20 @@ type Config struct {
 	// of its owner; see [Keys.RevokeAll].
 	Validate func(context.Context, *auth.Principal) error
 
-	// Observe is told of "key_create", "key_rotate", "key_revoke", and of a "key" that was shown and refused.
-	// auth.Log is ready. It is called within the call and must be quick.
+	// Observe is told of "key_create", "key_rotate", "key_revoke", and of a "key" of ours that was shown and refused: of one
+	// key and code once in 10 s, of one code 60 times a minute; Missed says how many were left out. An id that is not there is
+	// told by middleware.ObserveRefusals alone, as strangers invent ids. auth.Log is ready. It is called within the call and
+	// must be quick.
 	Observe func(context.Context, auth.Event)
 
 	Now func() time.Time
 }
 
 // Keys makes and verifies API keys. It is safe for concurrent use.
-type Keys struct{ c Config }
+type Keys struct {
+	c    Config
+	told sample.Sampler // of uses that were refused
+}
 
 // New checks c and fills in the defaults. It does no I/O. Its errors say what was got and what was expected.
 func New(c Config) (*Keys, error) {
@@ -100,7 +106,7 @@ func New(c Config) (*Keys, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	return &Keys{c}, nil
+	return &Keys{c: c, told: sample.Sampler{Now: c.Now}}, nil
 }
 
 // A Spec says what key is wanted. Subject and Tenant are the application's word; Name, Scopes and Life may be the
@@ -152,12 +158,16 @@ func (k *Keys) Create(ctx context.Context, s Spec) (auth.Secret, Key, error) {
 // no longer than they would have; with 0 they are all dead when Rotate returns, which is the answer to a
 // leak. A key that is rotated four times within the overlaps, or twice at the same moment, is auth.Busy.
 //
-// Another subject's key is auth.NotFound, as is one that is not there or has expired.
-func (k *Keys) Rotate(ctx context.Context, subject, id string, overlap time.Duration) (auth.Secret, Key, error) {
+// tenant is what the asker is limited to: his Principal.Tenant, "" for an asker who is not limited. A limited asker has
+// the keys of that organisation alone, because a rotation hands out a secret with all that the key may do.
+//
+// Another subject's key is auth.NotFound, as is one of another tenant than the asker's, and one that is not there or
+// has expired.
+func (k *Keys) Rotate(ctx context.Context, subject, tenant, id string, overlap time.Duration) (auth.Secret, Key, error) {
 	if overlap < 0 || overlap > maxOverlap {
 		return auth.Secret{}, Key{}, invalid{"overlap": "Between 0 and 30 days."}
 	}
-	old, err := k.owned(ctx, subject, id)
+	old, err := k.owned(ctx, subject, tenant, id)
 	if err != nil {
 		return auth.Secret{}, Key{}, err
 	}
@@ -189,10 +199,16 @@ func (k *Keys) Rotate(ctx context.Context, subject, id string, overlap time.Dura
 }
 
 // Revoke ends the subject's key of this id, all its secrets: when it has returned nil no node accepts it.
-// Another subject's key is auth.NotFound, as is one that is not there.
-func (k *Keys) Revoke(ctx context.Context, subject, id string) error {
+// Another subject's key is auth.NotFound, as is one of another tenant than the asker's (see [Keys.Rotate]), and one that is
+// not there.
+func (k *Keys) Revoke(ctx context.Context, subject, tenant, id string) error {
 	if !isID(id) {
 		return errNone
+	}
+	if tenant != "" { // a look beforehand is enough: a key never changes its tenant, and an id never comes back
+		if _, err := k.owned(ctx, subject, tenant, id); err != nil {
+			return err
+		}
 	}
 	ok, err := k.c.Store.Delete(ctx, k.owner(subject), id)
 	if err = storeError(err); err == nil && !ok {
@@ -210,19 +226,21 @@ func (k *Keys) RevokeAll(ctx context.Context, subject string) error {
 	list, err := k.c.Store.List(ctx, k.owner(subject))
 	err = storeError(err)
 	for _, key := range list { // also after an error: what can be ended is
-		if failed := k.Revoke(ctx, subject, key.ID); failed != nil && auth.CodeOf(failed) != auth.NotFound {
+		if failed := k.Revoke(ctx, subject, "", key.ID); failed != nil && auth.CodeOf(failed) != auth.NotFound {
 			err = errors.Join(err, failed)
 		}
 	}
 	return err
 }
 
-// List returns the subject's keys, of all organisations, the last made first.
-func (k *Keys) List(ctx context.Context, subject string) ([]Key, error) {
+// List returns the subject's keys, the last made first: those of all organisations, or of the one that the asker is
+// limited to (see [Keys.Rotate]).
+func (k *Keys) List(ctx context.Context, subject, tenant string) ([]Key, error) {
 	list, err := k.c.Store.List(ctx, k.owner(subject))
 	if err != nil {
 		return nil, storeError(err)
 	}
+	list = slices.DeleteFunc(list, func(key Key) bool { return !reaches(tenant, key) })
 	slices.SortFunc(list, func(a, b Key) int { return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(a.ID, b.ID)) })
 	return list, nil
 }
@@ -234,8 +252,11 @@ func (k *Keys) owner(subject string) auth.Owner {
 	return auth.Owner{Issuer: k.c.Issuer, Subject: subject}
 }
 
-// owned returns the key of this id if it is this subject's.
-func (k *Keys) owned(ctx context.Context, subject, id string) (Record, error) {
+// reaches says whether an asker who is limited to tenant has anything to do with a key of its owner's.
+func reaches(tenant string, key Key) bool { return tenant == "" || tenant == key.Tenant }
+
+// owned returns the key of this id if it is this subject's, and one that the asker reaches.
+func (k *Keys) owned(ctx context.Context, subject, tenant, id string) (Record, error) {
 	if !isID(id) {
 		return Record{}, errNone
 	}
@@ -245,7 +266,7 @@ func (k *Keys) owned(ctx context.Context, subject, id string) (Record, error) {
 		return Record{}, errNone
 	case err != nil:
 		return Record{}, storeError(err)
-	case r.Owner != k.owner(subject):
+	case r.Owner != k.owner(subject) || !reaches(tenant, r.Key):
 		return Record{}, errNone
 	}
 	return r, r.check(id)
@@ -259,6 +280,10 @@ func (k *Keys) make(id string) string {
 func (k *Keys) now() time.Time { return time.UnixMilli(k.c.Now().UnixMilli()) }
 
 func (k *Keys) tell(ctx context.Context, name string, key Key, err error) {
+	k.observe(ctx, name, key, 0, err)
+}
+
+func (k *Keys) observe(ctx context.Context, name string, key Key, missed int, err error) {
 	outcome := "ok"
 	switch {
 	case err != nil && auth.CodeOf(err) == auth.StoreUnavailable:
@@ -266,7 +291,7 @@ func (k *Keys) tell(ctx context.Context, name string, key Key, err error) {
 	case err != nil:
 		outcome = string(auth.CodeOf(err))
 	}
-	k.c.Observe(ctx, auth.Event{Owner: key.Owner, Name: name, Outcome: outcome, Time: k.now(), Key: key.ID, Err: err})
+	k.c.Observe(ctx, auth.Event{Owner: key.Owner, Name: name, Outcome: outcome, Time: k.now(), Key: key.ID, Missed: missed, Err: err})
 }
 
 func earlier(a, b time.Time) time.Time {

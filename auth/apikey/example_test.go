@@ -76,13 +76,13 @@ func Example() {
 		fmt.Println(w.Code)
 	}
 	call(secret)
-	next, _, err := keys.Rotate(ctx, "ann", key.ID, 24*time.Hour) // both work for a day
+	next, _, err := keys.Rotate(ctx, "ann", "", key.ID, 24*time.Hour) // both work for a day
 	if err != nil {
 		log.Fatal(err)
 	}
 	call(secret)
 	call(next)
-	if err := keys.Revoke(ctx, "ann", key.ID); err != nil {
+	if err := keys.Revoke(ctx, "ann", "", key.ID); err != nil {
 		log.Fatal(err)
 	}
 	call(next)

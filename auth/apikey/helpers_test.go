@@ -111,7 +111,7 @@ func (w *world) create(change ...func(*apikey.Spec)) (string, apikey.Key) {
 
 func (w *world) rotate(id string, overlap time.Duration) string {
 	w.Helper()
-	secret, _, err := w.Rotate(ctx, "ann", id, overlap)
+	secret, _, err := w.Rotate(ctx, "ann", "", id, overlap)
 	if err != nil {
 		w.Fatalf("Rotate: %v", err)
 	}

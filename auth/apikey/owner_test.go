@@ -34,13 +34,13 @@ func TestKeys_ATK_S11_ATK_J28_TwoIssuersInOneStore(t *testing.T) {
 			t.Errorf("the event names a subject of the other issuer: %+v", e)
 		}
 	}
-	if list, err := other.List(ctx, "ann"); err != nil || len(list) > 0 {
+	if list, err := other.List(ctx, "ann", ""); err != nil || len(list) > 0 {
 		t.Errorf("listed at the other issuer: %v, %v", list, err)
 	}
-	if _, _, err := other.Rotate(ctx, "ann", key.ID, 0); auth.CodeOf(err) != auth.NotFound {
+	if _, _, err := other.Rotate(ctx, "ann", "", key.ID, 0); auth.CodeOf(err) != auth.NotFound {
 		t.Errorf("rotated by the other issuer: %v", err)
 	}
-	if err := other.Revoke(ctx, "ann", key.ID); auth.CodeOf(err) != auth.NotFound {
+	if err := other.Revoke(ctx, "ann", "", key.ID); auth.CodeOf(err) != auth.NotFound {
 		t.Errorf("revoked by the other issuer: %v", err)
 	}
 	if err := other.RevokeAll(ctx, "ann"); err != nil {
@@ -79,7 +79,7 @@ func TestKeys_U_24_U_25_LimitedToOneOrganisation(t *testing.T) {
 	if may["acme"][0] != "read" || len(may["club"]) != 2 {
 		t.Error("the kit changed the application's own slice")
 	}
-	list, err := w.List(ctx, "ann")
+	list, err := w.List(ctx, "ann", "")
 	if err != nil || len(list) != len(may) {
 		t.Errorf("got %d keys, %v, expected one list of %d", len(list), err, len(may))
 	}
@@ -144,5 +144,49 @@ func TestKeys_U_24_GuardsOfOtherThings(t *testing.T) {
 	}
 	if _, _, err := w.Create(ctx, apikey.Spec{Subject: "ann", Tenant: "a\xff", Name: "x"}); err == nil || errors.Is(err, auth.ValidationFailed) {
 		t.Errorf("a tenant of invalid UTF-8: got %v", err)
+	}
+}
+
+// U-24, J-28: who asks with a credential of one organisation reaches that one's keys alone. A rotation hands out a secret, so
+// that otherwise a token of a club would become all that its owner may do.
+func TestKeys_U_24_ATK_J28_TheAskerIsLimitedToo(t *testing.T) {
+	w := setup(t)
+	made, texts := map[string]apikey.Key{}, map[string]string{}
+	for _, tenant := range []string{"", "acme", "club"} {
+		texts[tenant], made[tenant] = w.create(func(s *apikey.Spec) { s.Tenant = tenant })
+	}
+	w.told()
+	for _, tenant := range []string{"", "acme"} {
+		if _, _, err := w.Rotate(ctx, "ann", "club", made[tenant].ID, 0); auth.CodeOf(err) != auth.NotFound {
+			t.Errorf("limited to club, a key of %q: rotated: %v", tenant, err)
+		}
+		if err := w.Revoke(ctx, "ann", "club", made[tenant].ID); auth.CodeOf(err) != auth.NotFound {
+			t.Errorf("limited to club, a key of %q: revoked: %v", tenant, err)
+		}
+		w.verified(texts[tenant])
+	}
+	w.wantTold()
+	for tenant, want := range map[string]int{"": 3, "acme": 1, "club": 1, "nowhere": 0} {
+		list, err := w.List(ctx, "ann", tenant)
+		if err != nil || len(list) != want || tenant != "" && want == 1 && list[0].Tenant != tenant {
+			t.Errorf("limited to %q: listed %+v, %v, expected %d", tenant, list, err, want)
+		}
+	}
+	next, key, err := w.Rotate(ctx, "ann", "club", made["club"].ID, 0)
+	if err != nil || key.Tenant != "club" {
+		t.Fatalf("his own: got %+v, %v", key, err)
+	}
+	if p := w.verified(next.Reveal()); p.Tenant != "club" {
+		t.Errorf("got the tenant %q", p.Tenant)
+	}
+	if err := w.Revoke(ctx, "ann", "club", key.ID); err != nil {
+		t.Error(err)
+	}
+	if err := w.Revoke(ctx, "ann", "club", key.ID); auth.CodeOf(err) != auth.NotFound {
+		t.Errorf("twice: %v", err)
+	}
+	w.store.err = errors.New("down")
+	if err := w.Revoke(ctx, "ann", "club", made["acme"].ID); auth.CodeOf(err) != auth.StoreUnavailable {
+		t.Errorf("the store is down: %v", err)
 	}
 }

@@ -191,3 +191,27 @@ func (other) Verify(_ context.Context, text string) (*auth.Principal, error) {
 	}
 	return &auth.Principal{Subject: "bob", Competencies: []string{"reports:read"}}, nil
 }
+
+// F-56: strangers do not decide how many events there are. 2,000 invented keys were 2,000 lines; an id that is known is public,
+// so that wrong secrets for it are bounded and counted.
+func TestKeys_F_56_EventsAreBounded(t *testing.T) {
+	w := setup(t)
+	text, key := w.create()
+	other, _ := w.create()
+	w.told()
+	secret := strings.Split(other, "_")[2]
+	const flood = 2000
+	for i := range flood {
+		w.refused("invented", apikey.Compose("dwk", fmt.Sprintf("%017d", i), secret), auth.APIKeyInvalid)
+	}
+	w.wantTold()
+	for range flood {
+		w.refused("a wrong secret", apikey.Compose("dwk", key.ID, secret), auth.APIKeyInvalid)
+	}
+	w.at = w.at.Add(10 * time.Second)
+	w.refused("a wrong secret", apikey.Compose("dwk", key.ID, secret), auth.APIKeyInvalid)
+	if len(w.events) != 2 || w.events[0].Missed != 0 || w.events[1].Missed != flood-1 || w.events[1].Key != key.ID {
+		t.Errorf("told %+v", w.events)
+	}
+	w.verified(text)
+}

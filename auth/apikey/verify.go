@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/doorward/doorward/auth"
+	"github.com/doorward/doorward/internal/sample"
 )
 
 // Refusals without a detail are made once: garbage is to cost us nothing. Unknown and wrong are one.
@@ -72,7 +73,10 @@ func (k *Keys) Verify(ctx context.Context, credential string) (*auth.Principal, 
 			hit = i
 		}
 	}
-	if !found || hit < 0 {
+	if !found { // no event: strangers invent ids, and a guard tells of each refusal in its own bounds
+		return nil, errWrong
+	}
+	if hit < 0 {
 		return nil, k.refused(ctx, r.Key, errWrong)
 	}
 	now := k.now()
@@ -144,12 +148,15 @@ func (k *Keys) touch(ctx context.Context, key Key, now time.Time) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
 	if err := k.c.Store.Touch(ctx, key.ID, now); err != nil {
-		k.tell(ctx, "key", key, fmt.Errorf("%w: apikey: the last use is not noted: %w", auth.StoreUnavailable, err))
+		_ = k.refused(ctx, key, fmt.Errorf("%w: apikey: the last use is not noted: %w", auth.StoreUnavailable, err))
 	}
 }
 
+// refused tells of a use that was refused, in the bounds of package sample: ids are public, so that strangers can cause it.
 func (k *Keys) refused(ctx context.Context, key Key, err error) error {
-	k.tell(ctx, "key", key, err)
+	if _, missed, due := k.told.Due(sample.Kind{Word: string(auth.CodeOf(err)), Place: key.ID}); due {
+		k.observe(ctx, "key", key, missed, err)
+	}
 	return err
 }
 

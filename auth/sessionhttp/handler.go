@@ -123,8 +123,9 @@ func (h *handler) refused(r *http.Request, by, account string, err error) error 
 	default:
 		err = fmt.Errorf("%w: sessionhttp: %s: %v", auth.LoginFailed, by, err) // without %w: its headers and fields would tell as well
 	}
+	named, _ := h.Limit.Named(account)
 	h.Observe(r.Context(), auth.Event{
-		Name: name, Outcome: outcome, Time: time.Now(), Account: h.Limit.Named(account), Client: auth.ClientOf(r), Err: err,
+		Name: name, Outcome: outcome, Time: time.Now(), Account: named, Client: auth.ClientOf(r), Err: err,
 	})
 	return err
 }

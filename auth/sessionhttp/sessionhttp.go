@@ -8,6 +8,7 @@ package sessionhttp
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/http"
@@ -153,6 +154,12 @@ func New(c Config) (http.Handler, error) {
 	}
 	if c.Limit.Observe == nil {
 		c.Limit.Observe = c.Observe
+	}
+	if c.Limit.Decoy == nil { // a password that nobody has, so that what Login says counts for nothing
+		c.Limit.Decoy = func(ctx context.Context, account string) error {
+			_, err := c.Login(ctx, account, rand.Text())
+			return err
+		}
 	}
 	c.Limit.Issuer, c.Limit.Required = c.Sessions.Issuer(), []string{"password"}
 	h := &handler{Config: c}

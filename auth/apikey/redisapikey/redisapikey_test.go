@@ -131,13 +131,13 @@ func TestTwoIssuersUnderOnePrefix_ATK_S11_U_24(t *testing.T) {
 	if err := other.RevokeAll(t.Context(), "ann"); err != nil {
 		t.Error(err)
 	}
-	if err := other.Revoke(t.Context(), "ann", key.ID); auth.CodeOf(err) != auth.NotFound {
+	if err := other.Revoke(t.Context(), "ann", "", key.ID); auth.CodeOf(err) != auth.NotFound {
 		t.Errorf("revoked by the other issuer: %v", err)
 	}
-	if list, err := other.List(t.Context(), "ann"); err != nil || len(list) > 0 {
+	if list, err := other.List(t.Context(), "ann", ""); err != nil || len(list) > 0 {
 		t.Errorf("listed at the other issuer: %v, %v", list, err)
 	}
-	if list, err := k.List(t.Context(), "ann"); err != nil || len(list) != 2 {
+	if list, err := k.List(t.Context(), "ann", ""); err != nil || len(list) != 2 {
 		t.Errorf("got %d keys, %v, expected those of both organisations", len(list), err)
 	}
 	if p, err := k.Verify(t.Context(), text); err != nil || p.Tenant != "acme" {
@@ -157,7 +157,7 @@ func TestRoundTrips_ATK_J28(t *testing.T) {
 	k := keys(t, open(t, client))
 	text, key := create(t, k)
 	other, gone := create(t, k)
-	if err := k.Revoke(t.Context(), "ann", gone.ID); err != nil {
+	if err := k.Revoke(t.Context(), "ann", "", gone.ID); err != nil {
 		t.Fatal(err)
 	}
 	mixed := compose("dwk", key.ID, strings.Split(other, "_")[2])
@@ -169,7 +169,7 @@ func TestRoundTrips_ATK_J28(t *testing.T) {
 		}
 	}
 	verify(text, "")() // loads the scripts
-	if _, err := k.List(t.Context(), "ann"); err != nil {
+	if _, err := k.List(t.Context(), "ann", ""); err != nil {
 		t.Fatal(err)
 	}
 	for _, step := range []struct {
@@ -181,8 +181,8 @@ func TestRoundTrips_ATK_J28(t *testing.T) {
 		{"unknown id", verify(other, auth.APIKeyInvalid), []string{"EVALSHA"}},
 		{"wrong secret", verify(mixed, auth.APIKeyInvalid), []string{"EVALSHA"}},
 		{"wrong checksum", verify(text[:len(text)-1]+"!", auth.APIKeyInvalid), nil},
-		{"list", func() { _, _ = k.List(t.Context(), "ann") }, []string{"EVALSHA", "EVALSHA"}},
-		{"list of none", func() { _, _ = k.List(t.Context(), "bob") }, []string{"EVALSHA"}},
+		{"list", func() { _, _ = k.List(t.Context(), "ann", "") }, []string{"EVALSHA", "EVALSHA"}},
+		{"list of none", func() { _, _ = k.List(t.Context(), "bob", "") }, []string{"EVALSHA"}},
 		{"ATK-D05 NOSCRIPT", func() { server.Do("SCRIPT", "FLUSH"); verify(text, "")() }, []string{"EVALSHA", "EVAL"}},
 	} {
 		proxy.Requests()
@@ -198,7 +198,7 @@ func TestDump_STD_V04_STD_V05(t *testing.T) {
 	server := redistest.Start(t)
 	k := keys(t, open(t, server.Client()))
 	text, key := create(t, k)
-	next, _, err := k.Rotate(t.Context(), "ann", key.ID, time.Hour)
+	next, _, err := k.Rotate(t.Context(), "ann", "", key.ID, time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -238,7 +238,7 @@ func TestDump_STD_V04_STD_V05(t *testing.T) {
 			}
 		}
 	}
-	if err := k.Revoke(t.Context(), "ann", key.ID); err != nil {
+	if err := k.Revoke(t.Context(), "ann", "", key.ID); err != nil {
 		t.Fatal(err)
 	}
 	left := server.Dump() // for a minute: see scripts.go
@@ -276,9 +276,9 @@ func TestOutage(t *testing.T) {
 				do   func() error
 			}{
 				{"verify", func() error { _, err := k.Verify(t.Context(), text); return err }},
-				{"list", func() error { _, err := k.List(t.Context(), "ann"); return err }},
-				{"rotate", func() error { _, _, err := k.Rotate(t.Context(), "ann", key.ID, time.Hour); return err }},
-				{"revoke", func() error { return k.Revoke(t.Context(), "bob", key.ID) }},
+				{"list", func() error { _, err := k.List(t.Context(), "ann", ""); return err }},
+				{"rotate", func() error { _, _, err := k.Rotate(t.Context(), "ann", "", key.ID, time.Hour); return err }},
+				{"revoke", func() error { return k.Revoke(t.Context(), "bob", "", key.ID) }},
 				{"create", func() error {
 					_, _, err := k.Create(t.Context(), apikey.Spec{Subject: "ann", Name: "x"})
 					return err
@@ -309,14 +309,14 @@ func TestOverMaxmemory_ATK_D05(t *testing.T) {
 	if _, err := k.Verify(t.Context(), text); err != nil {
 		t.Errorf("verify: %v", err)
 	}
-	next, _, err := k.Rotate(t.Context(), "ann", key.ID, 0)
+	next, _, err := k.Rotate(t.Context(), "ann", "", key.ID, 0)
 	if err != nil {
 		t.Fatalf("rotate: %v", err)
 	}
 	if _, _, err := k.Create(t.Context(), apikey.Spec{Subject: "ann", Name: "x"}); auth.CodeOf(err) != auth.StoreUnavailable {
 		t.Errorf("create: got %v, expected store_unavailable", err)
 	}
-	if err := k.Revoke(t.Context(), "ann", key.ID); err != nil {
+	if err := k.Revoke(t.Context(), "ann", "", key.ID); err != nil {
 		t.Errorf("revoke: %v", err)
 	}
 	for _, text := range []string{text, next.Reveal()} {
@@ -370,7 +370,7 @@ func TestGarbage_ATK_D07(t *testing.T) {
 	for _, index := range server.Do("KEYS", "{dw}:K:*").([]any) {
 		server.Do("ZADD", index, key.Expires.UnixMilli(), key.ID)
 	}
-	if list, err := k.List(t.Context(), "bob"); auth.CodeOf(err) != auth.StoreUnavailable {
+	if list, err := k.List(t.Context(), "bob", ""); auth.CodeOf(err) != auth.StoreUnavailable {
 		t.Errorf("got %v, %v, expected store_unavailable", list, err)
 	}
 }
@@ -430,7 +430,7 @@ func TestLostAnswers_STD_V05_Delete(t *testing.T) {
 	t.Cleanup(func() { _ = client.Close() })
 	store, beside := open(t, client), keys(t, open(t, server.Client()))
 	_, key := create(t, keys(t, store))
-	if err := keys(t, store).Revoke(t.Context(), "ann", key.ID); err != nil { // the script is known from now on
+	if err := keys(t, store).Revoke(t.Context(), "ann", "", key.ID); err != nil { // the script is known from now on
 		t.Fatal(err)
 	}
 	text, key := create(t, keys(t, store))
@@ -440,7 +440,7 @@ func TestLostAnswers_STD_V05_Delete(t *testing.T) {
 	}
 	proxy.HalfOpen()
 	ended := make(chan error)
-	go func() { ended <- keys(t, store).Revoke(t.Context(), "ann", key.ID) }()
+	go func() { ended <- keys(t, store).Revoke(t.Context(), "ann", "", key.ID) }()
 	redistest.Eventually(t, func() error {
 		if _, err := beside.Verify(t.Context(), text); auth.CodeOf(err) != auth.APIKeyInvalid {
 			return fmt.Errorf("it still works: %v", err)
@@ -451,7 +451,7 @@ func TestLostAnswers_STD_V05_Delete(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Errorf("Revoke: %v", err)
 	}
-	if err := beside.Revoke(t.Context(), "ann", key.ID); auth.CodeOf(err) != auth.NotFound {
+	if err := beside.Revoke(t.Context(), "ann", "", key.ID); auth.CodeOf(err) != auth.NotFound {
 		t.Errorf("another call: %v", err)
 	}
 	if ok, err := store.Create(t.Context(), record, 50); ok || err == nil {
@@ -482,7 +482,7 @@ func TestRevokeAll_STD_V05(t *testing.T) {
 		t.Fatal(err)
 	}
 	create(t, ahead)
-	if list, err := k.List(t.Context(), "ann"); err != nil || len(list) != 2 {
+	if list, err := k.List(t.Context(), "ann", ""); err != nil || len(list) != 2 {
 		t.Errorf("got %d keys, %v", len(list), err)
 	}
 	_, broken := create(t, k)
