@@ -42,9 +42,8 @@ type Event struct {
 	// Account is what was typed at a login, as middleware.LoginLimit.Named says it: a keyed hash, "#...", or escaped text.
 	Account string
 
-	// Of a "refused", which a guard of package middleware tells:
-	Route  string // the route's pattern, never a path: http.Request.Pattern; "" outside of a router
-	Missed int    // how many of the same name, outcome and route were not told, to bound their number
+	Route  string // of a "refused": the route's pattern, never a path (http.Request.Pattern); "" outside of a router
+	Missed int    // how many of the same kind were not told before, to bound their number
 }
 
 // LogValue gives the event as a group whose every text is escaped and capped: names and user agents are

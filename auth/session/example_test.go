@@ -6,6 +6,7 @@ import (
 	"log"
 	"net/http"
 	"net/netip"
+	"time"
 
 	"github.com/doorward/doorward/auth"
 	"github.com/doorward/doorward/auth/session"
@@ -14,7 +15,8 @@ import (
 )
 
 // table is an application's users table with the columns of session.Numbers; here it has one row. With SQL
-// Raise is UPDATE users SET version = version+1, ended_below = ..., except = ... WHERE id = ? RETURNING version.
+// Raise is UPDATE users SET version = GREATEST(version + 1, the clock in ms), ended_below = ..., except = ... WHERE id = ?
+// RETURNING version.
 type table struct{ ann session.Subject }
 
 func (t *table) Load(_ context.Context, subject, _ string) (session.Subject, error) {
@@ -28,7 +30,7 @@ func (t *table) Raise(_ context.Context, subject string, end bool, except string
 	if subject != "ann" {
 		return 0, auth.LoginFailed
 	}
-	t.ann.Version++
+	t.ann.Version = max(t.ann.Version+1, time.Now().UnixMilli())
 	if end {
 		t.ann.EndedBelow, t.ann.Except = t.ann.Version, except
 	}
