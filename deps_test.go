@@ -25,7 +25,7 @@ const anything = "anything"
 // package. Database drivers stand in no row but example's: a user who brings none links none.
 var mayImport = map[string][]string{
 	"auth":                      {},
-	"auth/session":              {"auth", "tokens", "revocation", "internal/derive", "github.com/mileusna/useragent"},
+	"auth/session":              {"auth", "tokens", "revocation", "internal/derive", "internal/sample", "github.com/mileusna/useragent"},
 	"auth/session/redissession": {"auth", "auth/session", "revocation", "revocation/redisrev", "github.com/redis/go-redis/v9"},
 	"auth/sessionhttp":          {"auth", "auth/session", "cookies", "middleware", "ratelimit", "github.com/go-json-experiment/json"},
 	"auth/storetest":            {"auth", "auth/session", "auth/apikey", "auth/onetime", "auth/totp", "middleware"},

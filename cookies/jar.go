@@ -19,7 +19,7 @@ import (
 type Jar struct {
 	Name              string        // "shop" makes it __Host-shop-access and __Host-shop-refresh
 	SameSite          http.SameSite // 0 is Lax
-	InsecureCrossSite bool          // SameSite=None; Partitioned: demands middleware.RequireCSRF on every route that reads the jar
+	InsecureCrossSite bool          // SameSite=None; Partitioned: demands middleware.RequireCSRF on every route that reads the jar. After a switch users log in anew
 	InsecureLoopback  bool          // development over http on a loopback host
 	Seal              Seal          // encrypts both values
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/doorward/doorward/auth"
 	"github.com/doorward/doorward/internal/derive"
+	"github.com/doorward/doorward/internal/sample"
 )
 
 // lentLife is how long a lent access token works: long enough for the request that it was lent to.
@@ -90,6 +91,13 @@ func (s *Sessions) exchange(ctx context.Context, refresh string, from auth.Clien
 	return pair, err
 }
 
+// errRotated marks what a strict refresh would take for reuse.
+var errRotated = errors.New("the refresh token was rotated")
+
+// MayEnd says whether err, of [Sessions.Lend], is about an older token, which [Sessions.Refresh] would end the session for: a
+// limit on refreshes must not keep it from being judged.
+func MayEnd(err error) bool { return errors.Is(err, errRotated) }
+
 // errForgot is for the log alone: the client gets its child.
 var errForgot = errors.New("session: the store had forgotten a refresh; what was ended since then may be alive again")
 
@@ -113,6 +121,13 @@ func (s *Sessions) tellRefresh(ctx context.Context, r *Rotation, res Result, err
 		err = cmp.Or(err, errForgot)
 	}
 	e := auth.Event{Name: name, Outcome: told, Owner: r.Owner, Session: r.ID, Client: r.Client, Err: err}
+	switch res.Outcome {
+	case Gone, Unbound, Replaced: // a stranger with a dead token shows it as often as he likes
+		var due bool
+		if _, e.Missed, due = s.told.Due(sample.Kind{Word: name + told, Place: r.ID}); !due {
+			return
+		}
+	}
 	switch res.Outcome {
 	case Moved:
 		e.Name, e.Outcome, e.Former = "moved", "", res.Former
@@ -209,7 +224,7 @@ func refusal(o Outcome) error {
 	case Gone:
 		return fmt.Errorf("%w: the session is over", auth.TokenRevoked)
 	case Late:
-		return fmt.Errorf("%w: the refresh token was rotated", auth.TokenExpired)
+		return fmt.Errorf("%w: %w", auth.TokenExpired, errRotated)
 	case Replaced:
 		return fmt.Errorf("%w: the session was replaced by another", auth.TokenExpired)
 	case Moved:

@@ -11,6 +11,7 @@ import (
 
 	"github.com/doorward/doorward/auth"
 	"github.com/doorward/doorward/internal/derive"
+	"github.com/doorward/doorward/internal/sample"
 	"github.com/doorward/doorward/revocation"
 	"github.com/doorward/doorward/tokens"
 )
@@ -72,6 +73,8 @@ type Sessions struct {
 	// epoch is the list's, as the store last named it. It goes into each step and is compared there, so that
 	// a stale one costs a second round trip and nothing else.
 	epoch atomic.Pointer[string]
+
+	told sample.Sampler // bounds the events that strangers cause
 }
 
 const (
@@ -98,7 +101,7 @@ func New(c Config) (*Sessions, error) {
 	case !sameList(t.List, c.Store.Revocations()):
 		return nil, errors.New("session: Config.Tokens: its List is not the one that the Store ends sessions on, so that an ended session's tokens would live: pass Store.Revocations() as tokens.Config.List")
 	}
-	s := &Sessions{c: c, issuer: t.Issuer, audience: t.Audience, versions: versions, keys: c.Keys, now: t.Now, lifetime: t.Lifetime}
+	s := &Sessions{told: sample.Sampler{Now: t.Now}, c: c, issuer: t.Issuer, audience: t.Audience, versions: versions, keys: c.Keys, now: t.Now, lifetime: t.Lifetime}
 	if s.keys == nil {
 		s.keys = t.Keys
 	}

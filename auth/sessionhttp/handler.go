@@ -13,6 +13,7 @@ import (
 	"github.com/doorward/doorward/auth"
 	"github.com/doorward/doorward/auth/session"
 	"github.com/doorward/doorward/middleware"
+	"github.com/doorward/doorward/ratelimit"
 )
 
 // handler holds a Config as New completed it.
@@ -148,11 +149,12 @@ func (h *handler) refresh(w http.ResponseWriter, r *http.Request) (err error) {
 	if err != nil {
 		return h.shown(err)
 	}
-	return h.mint(w, r, token, func(w http.ResponseWriter, r *http.Request) error { return h.exchange(w, r, token) })
+	return h.mint(w, r, "refresh", token, func(w http.ResponseWriter, r *http.Request) error { return h.exchange(w, r, token) })
 }
 
-// mint lets exchange answer with what it makes of a refresh token, within the limits.
-func (h *handler) mint(w http.ResponseWriter, r *http.Request, token string, exchange endpoint) error {
+// mint lets exchange answer with what it makes of a refresh token, within the limits. kind has a budget of its own: who
+// narrows does not use the token up, and could hold the budget empty that the owner needs to rotate it.
+func (h *handler) mint(w http.ResponseWriter, r *http.Request, kind, token string, exchange endpoint) error {
 	within := func(limit middleware.Middleware, do endpoint) error {
 		limit(endpoint(func(w http.ResponseWriter, r *http.Request) error { return h.shown(do(w, r)) })).ServeHTTP(w, r)
 		return nil
@@ -167,15 +169,16 @@ func (h *handler) mint(w http.ResponseWriter, r *http.Request, token string, exc
 	_, err = h.Sessions.Lend(r.Context(), token, auth.ClientOf(r))
 	switch {
 	case err == nil && ofPage == nil:
-		r = r.WithContext(context.WithValue(r.Context(), refreshOf{}, id))
+		r = r.WithContext(context.WithValue(r.Context(), refreshOf{}, kind+":"+id))
 		return within(h.bySession, exchange)
 	case err == nil:
 		err = ofPage
 	case isOutage(err): // nobody knows what this token is: it must not come to an exchange without a limit
-	case ofPage == nil, session.Ended(err), auth.CodeOf(err) == auth.TokenExpired:
-		// Nothing is minted for this token. The exchange says why, ends what was stolen, and clears a dead cookie.
+	case session.MayEnd(err): // an older one: the exchange ends the session, which happens once
 		err = exchange(w, r)
-	default:
+	case session.Ended(err):
+		err = h.dead(w, r, id, err, exchange)
+	case ofPage != nil && auth.CodeOf(err) != auth.TokenExpired:
 		err = ofPage
 	}
 	// A refusal that changes nothing costs the network, and not the session, whose owner would be locked out by whoever
@@ -186,6 +189,19 @@ func (h *handler) mint(w http.ResponseWriter, r *http.Request, token string, exc
 	return within(h.byNetwork, func(http.ResponseWriter, *http.Request) error { return err })
 }
 
+// dead answers a token that will never work again. The exchange ends what may still be there, which a store does once; so
+// whoever shows a dead token again and again is told what Lend has said.
+func (h *handler) dead(w http.ResponseWriter, r *http.Request, id string, err error, exchange endpoint) error {
+	cost := ratelimit.Cost{Key: "refresh:dead:" + id, Rate: deadPerSession, Hidden: true}
+	if d, down := h.Limit.Limiter.Take(r.Context(), cost); down == nil && d.OK {
+		return exchange(w, r)
+	}
+	if h.Bearer {
+		return err
+	}
+	return errors.Join(err, h.Jar.Clear(w, r))
+}
+
 func isOutage(err error) bool {
 	code := auth.CodeOf(err)
 	return code == auth.StoreUnavailable || code == auth.Internal
@@ -193,10 +209,10 @@ func isOutage(err error) bool {
 
 type refreshOf struct{}
 
-// refreshKey is the budget of the session that a refresh is of.
+// refreshKey is the budget of the session that a refresh, or a narrowing, is of.
 func refreshKey(r *http.Request) string {
-	id, _ := r.Context().Value(refreshOf{}).(string)
-	return "refresh:" + id
+	key, _ := r.Context().Value(refreshOf{}).(string)
+	return key
 }
 
 func (h *handler) exchange(w http.ResponseWriter, r *http.Request, token string) error {
@@ -241,7 +257,7 @@ func (h *handler) narrow(w http.ResponseWriter, r *http.Request) error {
 	if len(missing) > 0 {
 		return &invalid{missing}
 	}
-	return h.mint(w, r, in.Token, func(w http.ResponseWriter, r *http.Request) error {
+	return h.mint(w, r, "narrow", in.Token, func(w http.ResponseWriter, r *http.Request) error {
 		pair, err := h.Sessions.Narrow(r.Context(), in.Token, in.Tenant, auth.ClientOf(r))
 		if err != nil {
 			return err

@@ -244,9 +244,34 @@ func TestNarrow_F_71_Limits(t *testing.T) {
 		if codes[200] != 300 || codes[429] != 100 {
 			t.Errorf("got %v, expected 300 and then 429", codes)
 		}
-		want(t, c.byRefresh("/refresh"), 429, "rate_limited") // it is one budget
-		ok(t, w.sessions.Logout(t.Context(), c.refresh))
+		// A thief with a copy, who does not use the token up, must not keep the owner from rotating it: then his copy is old.
+		stolen := c.refresh
+		want(t, c.byRefresh("/refresh"), 200, "access_token")
+		time.Sleep(11 * time.Second)
+		w.told()
+		want(t, narrow(stolen), 401, "refresh_reused")
 		want(t, narrow(c.refresh), 401, "token_revoked")
+	})
+}
+
+// A dead token of one's own has a good MAC. Who shows it again and again is told so each time, and costs neither a line of
+// the log nor an exchange each.
+func TestRefresh_F_71_ADeadToken(t *testing.T) {
+	inEach(t, func(t *testing.T, w *world, c *client) {
+		c.login("acme/ann")
+		dead := c.copied()
+		want(t, c.byRefresh("/logout"), 204, "")
+		w.told()
+		for range 500 {
+			again := dead.copied()
+			want(t, again.byRefresh("/refresh"), 401, "token_revoked")
+			if len(again.cookies) > 0 && again.cookies["__Host-refresh"] != "" {
+				t.Fatalf("the dead cookie stays: %v", again.cookies)
+			}
+		}
+		if told := w.told(); len(told) > 5 {
+			t.Errorf("500 showings of a dead token are %d events", len(told))
+		}
 	})
 }
 

@@ -29,6 +29,7 @@ const maxBody = 16 << 10
 var (
 	refreshPerSession = ratelimit.Rate{N: 300, Per: 5 * time.Minute}
 	refreshPerNetwork = ratelimit.Rate{N: 60, Per: 15 * time.Minute}
+	deadPerSession    = ratelimit.Rate{N: 5, Per: time.Minute} // showings of a dead token that reach the exchange
 	loginsPerSubject  = ratelimit.Rate{N: 60, Per: time.Hour}
 	loginsPerNetwork  = ratelimit.Rate{N: 3000, Per: time.Hour}
 )
@@ -57,7 +58,7 @@ type Config struct {
 	// "password" is. Where its Issuer is "" it takes that of Sessions, and where its Observe is nil the one below.
 	Limit middleware.LoginLimit
 
-	// RefreshPerSession bounds what one session is given by refresh and narrow together: 300 at once, and 300 more in 5
+	// RefreshPerSession bounds what one session is given by refresh, and what by narrow: 300 each at once, and 300 more in 5
 	// minutes. A client that refreshes when its access token ends (30 s at least) never needs so many, with 20 tabs that each
 	// do so, nor when all refresh at once since their tokens have become stale. The limit stops minting alone: a token that
 	// gets nothing is judged whatever the budget, and takes nothing from it. So nobody who has a copy of a token keeps a
@@ -65,7 +66,7 @@ type Config struct {
 	//
 	// RefreshPerNetwork bounds by the client's network what is no token of ours, before any store is asked, and the refusals
 	// of tokens that are ours, such as a binding that is not shown: 60 in 15 minutes of an IPv4 address or an IPv6 /64, five
-	// times that of a /48. That a session is over is told without a limit, and an outage costs nobody. Zero means these.
+	// times that of a /48. That a session is over is told without a limit, with bounded work and events, and an outage costs nobody. Zero means these.
 	//
 	// What is above is 429, which ends nothing and expires no cookie. An office is never limited together by tokens that
 	// are good. They use Limit.Limiter.

@@ -19,7 +19,7 @@ var flaws = []struct{ file, rule, instead string }{
 	{"revocation/redisrev/redisrev.go", "if epoch != p.Epoch {", `if epoch != p.Epoch && flawed != "epoch" {`},
 	{"revocation/redisrev/confirm.go", "!revocation.Waits(ctx) {", `!revocation.Waits(ctx) || flawed == "wait" {`},
 	{"revocation/redisrev/scripts.go", "const step = common + begin + `", "var step = common + begin + map[bool]string{true: `local hasty = true`}[flawed == \"listed\"] + `"},
-	{"revocation/redisrev/scripts.go", "and top() then\n", "and top() then\n if hasty then last = '0-0' end\n"},
+	{"revocation/redisrev/scripts.go", "\t\ttop()\n\t\treturn\n", "\t\tif hasty then last = '0-0' else top() end\n\t\treturn\n"},
 	{"revocation/redisrev/confirm.go", "{ return outlast + l.maxLag }", `{ if flawed == "settle" { return 0 }; return outlast + l.maxLag }`},
 }
 

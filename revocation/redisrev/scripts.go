@@ -101,8 +101,13 @@ local function listed(k, name)
 	if ends - now < keep then
 		return false
 	end
-	local at = string.format('%.0f', ends - life)
-	for _, entry in ipairs(redis.call('XRANGE', KEYS[2], at, at)) do
+	local first = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)[1]
+	local begins, at = first and tonumber(string.match(first[1], '^%d+')), ends - life
+	if begins ~= at then
+		return begins and begins < at -- a log is cut from its start
+	end
+	at = string.format('%.0f', at)
+	for _, entry in ipairs(redis.call('XRANGE', KEYS[2], at, at, 'COUNT', 100)) do -- a clock that went back makes one moment of many
 		if entry[2][2] == name then
 			return true
 		end
