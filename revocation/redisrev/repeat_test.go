@@ -159,6 +159,25 @@ func TestRevoke_LogWasCut(t *testing.T) {
 	}
 }
 
+// A clock of Redis that went back gives all entries one moment, until it has caught up. A repeated ending makes no second
+// entry all the same, and does not read them all.
+func TestRevoke_ClockWentBack(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t)
+	l := settled(t, s.Client())
+	s.Do("XADD", "{dw}:log", fmt.Sprintf("%d-0", time.Now().Add(time.Hour).UnixMilli()), "k", "s:first")
+	rs := make([]auth.Revocation, 250)
+	for i := range rs {
+		rs[i] = auth.Revocation{Owner: auth.Owner{Issuer: "i", Subject: "u"}, Session: fmt.Sprint("ended", i)}
+	}
+	for range 3 {
+		listtest.Revoke(t, l, rs...)
+		if n := s.Do("XLEN", "{dw}:log"); n != int64(251) {
+			t.Fatalf("got %v entries, expected 251", n)
+		}
+	}
+}
+
 // A repeated ending waits for the nodes that do not have the entry yet: the call that wrote it may have died before it
 // had waited.
 func TestRevoke_RepeatedWaits(t *testing.T) {

@@ -107,12 +107,13 @@ local function listed(k, name)
 		return begins and begins < at -- a log is cut from its start
 	end
 	at = string.format('%.0f', at)
-	for _, entry in ipairs(redis.call('XRANGE', KEYS[2], at, at, 'COUNT', 100)) do -- a clock that went back makes one moment of many
+	local moment = redis.call('XRANGE', KEYS[2], at, at, 'COUNT', 100)
+	for _, entry in ipairs(moment) do
 		if entry[2][2] == name then
 			return true
 		end
 	end
-	return false
+	return #moment == 100 -- a clock that went back makes one moment of many: not all of them are read
 end
 local function put(k, m)
 	local name, value = string.sub(k, #KEYS[1] - #'epoch' + 1), m or '1'
