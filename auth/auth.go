@@ -43,6 +43,8 @@ type Principal struct {
 	// (tokens.Service), or by a key from configuration (apikey.Static). No claim can.
 	Service bool
 
+	shown shown // by which kind of authenticator, see Challenge; it stands in the padding, as each request copies all of this
+
 	// Binding names what the holder must show beside the credential, "" for nothing: "device:" and a hash of a secret
 	// that only the device has (see [Bind]). The authenticators of this package refuse a principal whose binding
 	// the request does not show; who calls a Verifier himself asks [CheckBinding].
@@ -50,8 +52,6 @@ type Principal struct {
 
 	// Claims holds the application's own claims, a T by value. Read it with [ClaimsFrom].
 	Claims any
-
-	challenge string // see Challenge
 }
 
 // HasRole says whether the principal has at least one of these roles. Nobody has none of no roles.

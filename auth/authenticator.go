@@ -57,7 +57,9 @@ func (a header) Authenticate(r *http.Request) (*Principal, error) {
 		return nil, AccessToken.Refuse(err, a.asks)
 	}
 	if p != nil {
-		p.challenge = a.asks
+		if p.shown = byHeader; a.bearer {
+			p.shown = byBearer
+		}
 	}
 	return p, err
 }
@@ -124,7 +126,7 @@ func (a cookie) Authenticate(r *http.Request) (*Principal, error) {
 	if err != nil {
 		return nil, SessionCookie.Refuse(err, cookieChallenge)
 	}
-	p.Ambient, p.challenge = true, cookieChallenge
+	p.Ambient, p.shown = true, byCookie
 	return p, nil
 }
 

@@ -27,9 +27,21 @@ func (c Credential) Refuse(err error, challenges ...string) error {
 // Those of this package are Challengers. A guard without any Challenger challenges for Bearer.
 type Challenger interface{ Challenge() string }
 
-// Challenge returns the challenge of the authenticator that has proven p, "" for one that is not of this package.
+// shown is the kind of authenticator that has proven a principal.
+type shown uint8
+
+const (
+	byBearer shown = iota + 1
+	byHeader
+	byCookie
+)
+
+// Challenge returns the challenge of the authenticator that has proven p, without the name of a header, "" for one that
+// is not of this package.
 // Guards behind it refuse with it, so that a program with an API key is not asked for a token.
-func (p *Principal) Challenge() string { return p.challenge }
+func (p *Principal) Challenge() string {
+	return [...]string{byBearer: bearerChallenge, byHeader: `ApiKey realm="api", in="header"`, byCookie: cookieChallenge}[p.shown]
+}
 
 const (
 	bearerChallenge = `Bearer realm="api"`

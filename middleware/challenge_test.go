@@ -34,6 +34,7 @@ func TestChallenges_P_12(t *testing.T) {
 	const (
 		asBearer = `Bearer realm="api"`
 		asKey    = `ApiKey realm="api", in="header", key_name="X-Api-Key"`
+		aKey     = `ApiKey realm="api", in="header"` // of a guard behind, which does not know the header
 		asCookie = `Cookie realm="api"`
 		invalid  = `, error="invalid_token", error_description="The API key is not valid."`
 		scope    = `, error="insufficient_scope", error_description="`
@@ -52,10 +53,10 @@ func TestChallenges_P_12(t *testing.T) {
 		"nothing, its own alone":    {middleware.RequireAuth(silentProof{}), "", auth.CredentialsMissing, []string{asBearer}},
 		"a wrong key":               {all, "X-Api-Key: lock", auth.APIKeyInvalid, []string{asKey + invalid}},
 		"a wrong key, optional":     {middleware.OptionalAuth(bearer, key), "X-Api-Key: lock", auth.APIKeyInvalid, []string{asKey + invalid}},
-		"a role of a key":           {middleware.Chain(all, middleware.RequireRole("admin")), "X-Api-Key: key", auth.RoleMissing, []string{asKey + scope + `The required role is missing."`}},
-		"a competency of a key":     {middleware.Chain(all, middleware.RequireCompetency("write")), "X-Api-Key: key", auth.CompetencyMissing, []string{asKey + scope + `A required competency is missing."`}},
+		"a role of a key":           {middleware.Chain(all, middleware.RequireRole("admin")), "X-Api-Key: key", auth.RoleMissing, []string{aKey + scope + `The required role is missing."`}},
+		"a competency of a key":     {middleware.Chain(all, middleware.RequireCompetency("write")), "X-Api-Key: key", auth.CompetencyMissing, []string{aKey + scope + `A required competency is missing."`}},
 		"a recent proof of a key": {middleware.Chain(all, middleware.RequireRecentAuth(time.Minute)), "X-Api-Key: key", auth.StepUpRequired,
-			[]string{asKey + `, error="insufficient_user_authentication", error_description="A more recent or stronger proof is required.", max_age="60"`}},
+			[]string{aKey + `, error="insufficient_user_authentication", error_description="A more recent or stronger proof is required.", max_age="60"`}},
 		"a role of a token":      {middleware.Chain(all, middleware.RequireRole("another")), "Authorization: Bearer ann", auth.RoleMissing, []string{asBearer + scope + `The required role is missing."`}},
 		"a role without a guard": {middleware.RequireRole("admin"), "X-Api-Key: key", auth.CredentialsMissing, []string{asBearer}},
 	} {
