@@ -43,8 +43,9 @@ func (s *Sessions) tellHeirs(ctx context.Context, o auth.Owner, id string, ended
 // revocation.ErrUnconfirmed a second call that finds the end confirmed is auth.NotFound. One that
 // was just replaced takes the one that replaced it along, as in [Sessions.Logout].
 //
-// An id carries a MAC of its owner, so that one that was invented costs no I/O. If the key of the MAC was removed from the
-// ring since, only a session that is there is ended: the access tokens of others died with that key.
+// An id carries a MAC of its owner, so that nothing is written for one that was invented. If this node does not know the key of
+// the MAC, because it was removed from the ring, only a session that is there is ended: the access tokens of others died
+// with that key.
 func (s *Sessions) End(ctx context.Context, subject, id string) error {
 	o := s.owner(subject)
 	switch s.whose(o, id) {

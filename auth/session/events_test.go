@@ -68,3 +68,26 @@ func TestEventsHoldNoSecret(t *testing.T) {
 		t.Errorf("got %s", out.String())
 	}
 }
+
+// F-71: a stranger who shows dead tokens fills no log, and hides no session that ends by a showing.
+func TestEvents_F_71_DeadTokensHideNoEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := setup(t)
+		w.T = t
+		for range 100 {
+			dead := w.login(ann(1))
+			ok(t, w.Logout(ctx, dead.Refresh))
+			w.told()
+			w.refused(dead.Refresh, auth.TokenRevoked)
+			w.refused(dead.Refresh, auth.TokenRevoked)
+			if told := w.told(); len(told) > 1 {
+				t.Fatalf("a dead token shown twice: %q", told)
+			}
+		}
+		live := w.login(ann(1))
+		w.users.set("ann", func(s *session.Subject) { s.Version, s.EndedBelow = 2, 2 }) // an ending that missed its row
+		w.told()
+		w.refused(live.Refresh, auth.TokenRevoked)
+		w.wantTold("refresh gone")
+	})
+}

@@ -122,7 +122,11 @@ func (s *Sessions) tellRefresh(ctx context.Context, r *Rotation, res Result, err
 	}
 	e := auth.Event{Name: name, Outcome: told, Owner: r.Owner, Session: r.ID, Client: r.Client, Err: err}
 	switch res.Outcome {
-	case Gone, Unbound, Replaced: // a stranger with a dead token shows it as often as he likes
+	case Gone, Unbound, Replaced:
+		// A stranger shows a dead token as often as he likes. That a session has ended just now is told in any case.
+		if res.Outcome == Gone && res.Session.ID != "" && !r.Lend {
+			break
+		}
 		var due bool
 		if _, e.Missed, due = s.told.Due(sample.Kind{Word: name + told, Place: r.ID}); !due {
 			return
