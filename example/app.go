@@ -83,7 +83,7 @@ func (f route) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // read takes a body, of which a guard has seen to size and type.
 func read(r *http.Request, v any) error {
 	if err := json.UnmarshalRead(r.Body, v, json.RejectUnknownMembers(true)); err != nil {
-		return fmt.Errorf("%w: %w", auth.RequestMalformed, err)
+		return fmt.Errorf("%w: not the JSON object that is expected", auth.RequestMalformed) // err quotes what was typed
 	}
 	return nil
 }

@@ -123,7 +123,7 @@ func formToken(w http.ResponseWriter, r *http.Request) (string, error) {
 		if errors.As(err, &long) {
 			return "", fmt.Errorf("%w: onetime: a form of more than %d bytes", auth.TooLarge, maxForm)
 		}
-		return "", fmt.Errorf("%w: onetime: the form: %v", auth.RequestMalformed, err)
+		return "", fmt.Errorf("%w: onetime: a form that cannot be unescaped or read", auth.RequestMalformed) // err quotes the token
 	}
 	shown := r.PostForm["token"]
 	switch {

@@ -26,7 +26,10 @@ func decode(r *http.Request, v any) error {
 		}
 		return &invalid{map[string]string{auth.Printable(wrong.JSONPointer.LastToken(), 64): why}}
 	}
-	return fmt.Errorf("%w: %w", auth.RequestMalformed, err)
+	if syntax, ok := errors.AsType[*jsontext.SyntacticError](err); ok { // its own words quote what was typed
+		return fmt.Errorf("%w: a fault of syntax, or a name twice, at byte %d", auth.RequestMalformed, syntax.ByteOffset)
+	}
+	return fmt.Errorf("%w: not one JSON object, or a body that cannot be read", auth.RequestMalformed)
 }
 
 // invalid is a body with members that are not as they should be.

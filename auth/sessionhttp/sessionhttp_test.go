@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -667,5 +668,28 @@ func TestConfig(t *testing.T) {
 	w.cookies.Jar.InsecureLoopback, w.cookies.Limit.Devices = true, devices
 	if _, err := sessionhttp.New(w.cookies); err != nil {
 		t.Error(err)
+	}
+}
+
+// ATK-I04: what is wrong with a body is told without its words, which may be parts of a token or a password.
+func TestBodies_ATK_I04_NothingIsQuoted(t *testing.T) {
+	w := setup(t)
+	var cause error
+	h := middleware.OnError(func(rw http.ResponseWriter, _ *http.Request, err error) {
+		cause = err
+		auth.WriteProblem(rw, err)
+	})(w.Handler)
+	for _, path := range []string{"/refresh", "/logout", "/narrow", "/login"} {
+		for _, body := range []string{
+			`{"refresh_token":"dwr1.hunter2\ud800hunter2"}`, `{"refresh_token":"hunter2","refresh_token":"hunter2"}`, `{"refresh_token":"hunter2` + "\x01" + `"}`, `hunter2`,
+			`{"refresh_token":hunter2}`, `"hunter2"`, `["hunter2"]`, `{"refresh_token":"x"} hunter2`, `{"refresh_token":"hunter2`,
+		} {
+			cause = nil
+			rec := httptest.NewRecorder()
+			h.ServeHTTP(rec, w.program().request("POST", path, body))
+			if rec.Code/100 != 4 || cause == nil || strings.Contains(cause.Error(), "unter2") || strings.Contains(rec.Body.String(), "unter2") {
+				t.Errorf("%s %s: got %d %s, cause %v", path, body, rec.Code, rec.Body, cause)
+			}
+		}
 	}
 }
