@@ -159,10 +159,10 @@ func TestInvite(t *testing.T) {
 	})
 }
 
-// A login whose password somebody has changed meanwhile stays dead, also by a recovery code.
-func TestRecovery_ATK_S15_EndedMeanwhile(t *testing.T) {
-	users := demo(t)
-	a, err := newApp(t, users)
+// proven is a login of ann's halfway: she has a factor, and her password was right. recovery is a code of hers.
+func proven(t *testing.T, users *users, instead ...session.Subjects) (a *app, p *auth.Principal, recovery string) {
+	t.Helper()
+	a, err := newApp(t, users, instead...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,14 +177,20 @@ func TestRecovery_ATK_S15_EndedMeanwhile(t *testing.T) {
 	if _, err := users.swapFactor("ann", active); err != nil {
 		t.Fatal(err)
 	}
-	p, err := users.login(t.Context(), "ann", "password of ann")
-	if err != nil {
+	if p, err = users.login(t.Context(), "ann", "password of ann"); err != nil {
 		t.Fatal(err)
 	}
+	return a, p, codes.List()[0]
+}
+
+// A login whose password somebody has changed meanwhile stays dead, also by a recovery code.
+func TestRecovery_ATK_S15_EndedMeanwhile(t *testing.T) {
+	users := demo(t)
+	a, p, recovery := proven(t, users)
 	if err := a.sessions.EndAll(t.Context(), "ann"); err != nil { // the owner's, with a new password
 		t.Fatal(err)
 	}
-	if err := a.secondFactor(t.Context(), p, codes.List()[0]); auth.CodeOf(err) != auth.LoginFailed {
+	if err := a.secondFactor(t.Context(), p, recovery); auth.CodeOf(err) != auth.LoginFailed {
 		t.Errorf("got %v", err)
 	}
 	// And what is asked of a user who is gone is refused, not skipped.
@@ -225,32 +231,14 @@ func TestRecovery_ATK_S15_ATK_D13_OwnEnding(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			users, b := demo(t), &between{before: func() {}, after: func() {}}
 			b.users = users
-			a, err := newApp(t, users, b)
-			if err != nil {
-				t.Fatal(err)
-			}
-			key, err := a.factors.Begin(t.Context(), "ann", "ann")
-			if err != nil {
-				t.Fatal(err)
-			}
-			codes, err := a.factors.Confirm(t.Context(), "ann", code(t, key.Secret(), 0))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := users.swapFactor("ann", active); err != nil {
-				t.Fatal(err)
-			}
-			p, err := users.login(t.Context(), "ann", "password of ann")
-			if err != nil {
-				t.Fatal(err)
-			}
+			a, p, recovery := proven(t, users, b)
 			if c.before != nil {
 				b.before = c.before(users)
 			}
 			if c.after != nil {
 				b.after = c.after(users)
 			}
-			err = a.secondFactor(t.Context(), p, codes.List()[0])
+			err := a.secondFactor(t.Context(), p, recovery)
 			if c.code != "" && auth.CodeOf(err) != c.code || c.code == "" && err != nil {
 				t.Fatalf("got %v, expected %q", err, c.code)
 			}

@@ -29,6 +29,7 @@ func TestNew_Refused(t *testing.T) {
 		"no keys":             {seal.Config{Issuer: issuer}, "Config.Keys: got nil"},
 		"no issuer":           {seal.Config{Keys: keys}, "Config.Issuer: got \"\""},
 		"a zero ring":         {seal.Config{Keys: new(seal.Keyring), Issuer: issuer}, "make it with NewKeyring"},
+		"a nil ring":          {seal.Config{Keys: (*seal.Keyring)(nil), Issuer: issuer}, "make it with NewKeyring"},
 		"a source that fails": {seal.Config{Keys: oneKey{"k", secret(t), errors.New("no HSM")}, Issuer: issuer}, "no HSM"},
 		"a short key":         {seal.Config{Keys: oneKey{"k", make([]byte, 16), nil}, Issuer: issuer}, "got 16 bytes, expected 32"},
 		"a key without name":  {seal.Config{Keys: oneKey{"", secret(t), nil}, Issuer: issuer}, "got a key without an id"},

@@ -129,10 +129,10 @@ func (k *Keyring) DeriveFor(id, salt string, use derive.Use) (usedID string, der
 }
 
 func (k *Keyring) derive(id, salt, use string) (usedID string, derived []byte, err error) {
-	r := k.state.Load()
-	if r == nil {
-		return "", nil, errors.New("seal: a zero Keyring; make it with NewKeyring")
+	if k == nil || k.state.Load() == nil {
+		return "", nil, errors.New("seal: a nil or zero Keyring; make it with NewKeyring")
 	}
+	r := k.state.Load()
 	if salt == "" {
 		return "", nil, errors.New("seal: Derive: got an empty salt, expected the name of this installation")
 	}

@@ -233,7 +233,8 @@ func TestRevoke_RepeatedWaitsForReplicas(t *testing.T) {
 	t.Parallel()
 	master := redistest.Start(t)
 	replica := redistest.StartReplica(t, master)
-	with := func(c *redisrev.Config) { c.Replicas, c.MaxLag, c.Timeout = 1, time.Second, time.Second }
+	// WAIT may take 3/8 of Timeout, twice where the script is new; the rest is for a slow machine.
+	with := func(c *redisrev.Config) { c.Replicas, c.MaxLag, c.Timeout = 1, time.Second, 4*time.Second }
 	a, b := settled(t, master.Client(), with), settled(t, master.Client(), with)
 	r := auth.Revocation{Owner: auth.Owner{Issuer: "i", Subject: "u"}, Session: "dead"}
 	ctx := revocation.WithoutWait(t.Context())
